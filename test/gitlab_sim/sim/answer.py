@@ -1,0 +1,87 @@
+"""Answers, and GitLab's several shapes of error."""
+
+import json
+from dataclasses import dataclass, field
+
+# Rails escapes these in JSON, so that it can stand in an HTML page.
+_HTML_SAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026",
+                            "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+def to_json(value):
+    """Bytes as GitLab prints them: UTF-8, compact, HTML characters escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.translate(_HTML_SAFE).encode()
+
+
+@dataclass
+class Answer:
+    status: int
+    body: bytes = b""
+    headers: dict = field(default_factory=dict)
+    content_type: str | None = "application/json"  # None: no such header
+
+    @classmethod
+    def json(cls, status, value, headers=None):
+        return cls(status, to_json(value), headers or {})
+
+    @classmethod
+    def no_content(cls):
+        return cls(204, content_type=None)
+
+
+class ApiError(Exception):
+    """Ends a request with an error answer."""
+
+    def __init__(self, status, value, headers=None):
+        super().__init__(status, value)
+        self.answer = Answer.json(status, value, headers)
+
+
+def bad_request(reason=None):
+    return _message(400, "400 Bad request" + (" - " + reason if reason else ""))
+
+
+def bad_parameters(*errors):
+    """What Grape, GitLab's API framework, answers before the endpoint runs."""
+    return ApiError(400, {"error": ", ".join(errors)})
+
+
+def invalid_fields(errors):
+    """A model's messages by field; the other shape is unprocessable()."""
+    return ApiError(400, {"message": errors})
+
+
+def unauthorized():
+    return _message(401, "401 Unauthorized")
+
+
+def invalid_token(description):
+    challenge = ('Bearer realm="Protected by OAuth 2.0", error="invalid_token", '
+                 'error_description="%s"' % description)
+    return ApiError(401, {"error": "invalid_token", "error_description": description},
+                    {"WWW-Authenticate": challenge})
+
+
+def forbidden(reason=None):
+    return _message(403, "403 Forbidden" + (" - " + reason if reason else ""))
+
+
+def insufficient_scope(*scopes):
+    return ApiError(403, {
+        "error": "insufficient_scope",
+        "error_description": "The request requires higher privileges than provided by the "
+                             "access token.",
+        "scope": " ".join(scopes)})
+
+
+def not_found(what=None):
+    return _message(404, "404 %s Not Found" % what if what else "404 Not Found")
+
+
+def unprocessable(text):
+    return _message(422, text)
+
+
+def _message(status, text):
+    return ApiError(status, {"message": text})

@@ -1,0 +1,159 @@
+"""GitLab's REST API as an ASGI application: what happens to one request."""
+
+import asyncio
+import gzip
+import hashlib
+import uuid
+from email.utils import formatdate
+
+# Imported for the routes that they register.
+from . import metadata, tokens, users, variables  # noqa: F401
+from .answer import Answer, ApiError, forbidden
+from .auth import authenticate
+from .clock import SECOND
+from .request import Request
+from .routing import find_route
+from .wire import Wire
+
+_WRITING_METHODS = ("POST", "PUT", "PATCH", "DELETE")
+_WORTH_COMPRESSING = 1000  # bytes
+_CACHEABLE = (200, 201)
+
+
+class Api:
+    def __init__(self, sim):
+        self._sim = sim
+        self.in_flight = 0
+
+    async def __call__(self, scope, receive, send, connection):
+        """`connection` is the server's protocol object behind this request."""
+        sim = self._sim
+        request = _read_request(sim, scope, await _read_body(receive))
+        wire = Wire(receive, send, connection.transport)
+        self.in_flight += 1
+        journal = sim.journal
+        entry = journal.open(request, connection.number(sim.resets), self.in_flight,
+                             scope["http_version"])
+        status, size = None, None
+        try:
+            if sim.latency:
+                await asyncio.sleep(sim.latency)
+            fault = sim.faults.fire(request)
+            released = sim.faults.released
+            if fault and fault.stalls_first() and not await fault.hold(wire, released):
+                await wire.reset()
+                return
+            answer = self._answer(request, fault)
+            for hook in sim.hooks.matching(request):
+                hook.run(sim)
+            headers, body = _finish(request, answer)
+            if fault is None:
+                await wire.answer(answer.status, headers, body)
+                complete = True
+            else:
+                complete = await fault.deliver(wire, answer.status, headers, body, released)
+            if complete:
+                status, size = answer.status, len(body)
+        finally:
+            self.in_flight -= 1
+            journal.close(entry, status, size)
+
+    def _answer(self, request, fault):
+        if fault is None:
+            return _handle(request)
+        fault.alter_request(request)
+        return fault.substitute(_handle(request) if fault.passes() else Answer(200))
+
+
+async def _read_body(receive):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def _read_request(sim, scope, body):
+    raw_path, query = scope["raw_path"].decode(), scope["query_string"].decode("latin-1")
+    return Request(
+        sim=sim,
+        method=scope["method"],
+        target=raw_path + "?" + query if query else raw_path,
+        api_path=raw_path.removeprefix(sim.prefix),
+        query=query,
+        headers={n.decode(): v.decode("latin-1") for n, v in scope["headers"]},
+        body=body,
+        client_address=scope["client"][0])
+
+
+def _handle(request):
+    """The answer that GitLab would give. No await in here, so requests do not interleave."""
+    sim = request.sim
+    headers = {}
+    try:
+        if sim.settings.rate_limit:
+            token = request.credential_token()
+            user_id = token.user_id if token and token.active(sim.today()) else None
+            headers, refusal = sim.throttle.check(user_id, sim.settings)
+            if refusal:
+                return refusal
+        if sim.settings.read_only and request.method in _WRITING_METHODS:
+            raise ApiError(403, {
+                "message": "You cannot perform write operations on a read-only instance"})
+        answer = _call_endpoint(request)
+    except ApiError as error:
+        answer = error.answer
+    answer.headers |= headers
+    return _decorate(request, answer)
+
+
+def _call_endpoint(request):
+    route, args = find_route(request.method, request.path)
+    if route is None:
+        if args:
+            raise ApiError(405, {"error": "405 Not Allowed"})
+        raise ApiError(404, {"error": "404 Not Found"})
+    request.args = args
+    request.caller = authenticate(request, route)
+    if route.admin and not request.caller.admin:
+        raise forbidden()
+    if request.malformed:
+        raise request.malformed
+    return route.endpoint(request)
+
+
+def _decorate(request, answer):
+    """What GitLab adds to every answer of its own; proxies' and other mishaps lack it."""
+    request_id = uuid.uuid4().hex[:26].upper()
+    answer.headers |= {
+        "X-Request-Id": request_id,
+        "X-Gitlab-Meta": '{"correlation_id":"%s","version":"1"}' % request_id,
+        "X-Content-Type-Options": "nosniff",
+        "Vary": "Origin",
+    }
+    if answer.status in _CACHEABLE:
+        etag = 'W/"%s"' % hashlib.md5(answer.body).hexdigest()
+        answer.headers |= {"ETag": etag,
+                           "Cache-Control": "max-age=0, private, must-revalidate"}
+        if request.method == "GET" and request.headers.get("if-none-match") == etag:
+            answer.status, answer.body, answer.content_type = 304, b"", None
+    else:
+        answer.headers["Cache-Control"] = "no-cache"
+    return answer
+
+
+def _finish(request, answer):
+    """The headers and bytes to be sent."""
+    sim, body = request.sim, answer.body
+    headers = {"Date": formatdate(sim.clock.now() / SECOND, usegmt=True), "Server": "nginx"}
+    if answer.content_type:
+        headers["Content-Type"] = answer.content_type
+    headers |= answer.headers
+    if (len(body) >= _WORTH_COMPRESSING and "Content-Encoding" not in headers
+            and "gzip" in request.headers.get("accept-encoding", "")):
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    if answer.status not in (204, 304):
+        headers.setdefault("Content-Length", str(len(body)))
+    return headers, body

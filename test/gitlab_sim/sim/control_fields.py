@@ -1,0 +1,64 @@
+"""Fields of users and tokens as control requests write them and control answers show them."""
+
+from dataclasses import fields
+
+from .clock import parse_date, parse_date_time, print_date, print_date_time_exactly
+from .store import Token, User
+
+_INSTANTS = {"created_at", "updated_at", "last_used_at", "last_sign_in_at"}
+_DATES = {"expires_at", "last_activity_on"}
+_TEXTS = {"name", "description", "token", "username", "email"}
+
+
+def _names(model):
+    return {f.name for f in fields(model)} - {"json"}
+
+
+_TOKEN_FIELDS, _USER_FIELDS = _names(Token), _names(User)
+
+
+def token_fields(spec):
+    spec = dict(spec)
+    if isinstance(spec.get("scopes"), str):
+        spec["scopes"] = spec["scopes"].split(",")
+    return _parse(spec, _TOKEN_FIELDS)
+
+
+def user_fields(spec):
+    return _parse(spec, _USER_FIELDS)
+
+
+def show_token(row, today):
+    return _show(row, _TOKEN_FIELDS) | {"state": row.state(today)}
+
+
+def show_user(row):
+    return _show(row, _USER_FIELDS)
+
+
+def _parse(spec, known):
+    unknown = spec.keys() - known
+    if unknown:
+        raise ValueError("unknown fields: %s" % ", ".join(sorted(unknown)))
+    parsed = {}
+    for name, value in spec.items():
+        if value is not None and name in _INSTANTS:
+            value = parse_date_time(value)
+        elif value is not None and name in _DATES:
+            value = parse_date(value)
+        elif value is not None and name in _TEXTS:
+            value = str(value)  # simctl takes 007 for a number
+        parsed[name] = value
+    return parsed
+
+
+def _show(row, names):
+    shown = {}
+    for name in sorted(names):
+        value = getattr(row, name)
+        if name in _INSTANTS:
+            value = print_date_time_exactly(value)
+        elif name in _DATES:
+            value = print_date(value)
+        shown[name] = value
+    return shown

@@ -1,0 +1,146 @@
+"""What the instance knows at the start and after each reset; README.md lists it."""
+
+from datetime import date, timedelta
+
+from .clock import SECOND, parse_date_time
+from .store import Store
+
+_FAR = date(2099, 12, 31)
+
+_USERS = [
+    dict(username="root", name="Administrator", is_admin=True),
+    dict(username="alice", name="Alice Archer"),
+    dict(username="bob", name="Bob Baker", state="blocked"),
+    dict(username="carol", name="Carol Cook", state="deactivated"),
+    dict(username="project_1_bot_a1b2c3", name="project bot", bot=True),
+    dict(username="group_2_bot_d4e5f6", name="group bot", bot=True),
+    dict(username="service_account_deploy", name="Deploy", bot=True, service_account=True),
+    dict(username="dave", name="Dave Dunn", external=True),
+    dict(username="erin", name="Erin Engel", locked=True),
+    dict(username="frank", name="Frank Fox", is_admin=True),
+]
+
+_ROOT, _ALICE, _BOB, _CAROL, _PROJECT_BOT, _GROUP_BOT, _DEPLOY, _DAVE, _ERIN, _FRANK = range(1, 11)
+
+_TOKENS = [
+    dict(user_id=_ROOT, name="administrator", scopes=["api", "admin_mode", "sudo"],
+         token="glpat-sim-admin", expires_at=_FAR),
+    dict(user_id=_ALICE, name="alice api", scopes=["api"],
+         token="glpat-sim-alice", expires_at=_FAR),
+    dict(user_id=_ALICE, name="alice read", scopes=["read_api"],
+         token="glpat-sim-alice-read", expires_at=_FAR),
+    dict(user_id=_ROOT, name="root no admin mode", scopes=["api"],
+         token="glpat-sim-noadminmode", expires_at=_FAR),
+    dict(user_id=_ALICE, name="expired", scopes=["api"],
+         token="glpat-sim-expired", expires_at=date(2020, 6, 30)),
+    dict(user_id=_ALICE, name="revoked", scopes=["api"], revoked=True,
+         token="glpat-sim-revoked", expires_at=_FAR),
+    dict(user_id=_DAVE, name="no expiry", scopes=["read_user"], description="",
+         token="glpat-sim-noexpiry"),
+    dict(user_id=_ALICE, name="impersonation", scopes=["api"], impersonation=True,
+         token="glpat-sim-impersonation", expires_at=_FAR),
+    dict(user_id=_PROJECT_BOT, name="project bot", scopes=["read_repository"],
+         token="glpat-sim-projectbot", expires_at=_FAR),
+    dict(user_id=_GROUP_BOT, name="group bot", scopes=["read_repository"],
+         token="glpat-sim-groupbot", expires_at=_FAR),
+    dict(user_id=_DEPLOY, name="service account", scopes=["api"],
+         token="glpat-sim-serviceaccount"),
+    dict(user_id=_DAVE, name='deploy   key "x"', description="Ünïcödé ✓ <&>",
+         scopes=["read_registry", "write_registry"], token="glpat-sim-deploykey",
+         expires_at=_FAR, last_used_at=parse_date_time("2024-02-03T04:05:06.789012Z"),
+         last_used_ips=["192.0.2.7", "2001:db8::1"]),
+    dict(user_id=_ALICE, name="fine-grained", scopes=["granular"], granular=True,
+         granular_scopes=[dict(access="user", permissions=["read_personal_access_token"],
+                               project_id=None, group_id=None)],
+         token="glpat-sim-finegrained", expires_at=_FAR),
+    dict(user_id=_FRANK, name="rotator", scopes=["self_rotate"],
+         token="glpat-sim-selfrotate", expires_at=_FAR),
+    dict(user_id=_FRANK, name="frank admin", scopes=["api", "admin_mode"],
+         token="glpat-sim-frank", expires_at=_FAR),
+    dict(user_id=_BOB, name="blocked", scopes=["api"],
+         token="glpat-sim-blocked", expires_at=_FAR),
+]
+
+# Access levels of the members of groups and projects.
+_DEVELOPER, _MAINTAINER, _OWNER = 30, 40, 50
+
+_GROUPS = [
+    (dict(full_path="acme", members={_ALICE: _OWNER}), [
+        dict(key="GROUP_TOKEN", value="group-token-value", masked=True),
+        dict(key="REGION", value="eu-central"),
+    ]),
+    (dict(full_path="acme/infra", members={_ALICE: _OWNER}), [
+        dict(key="REGION", value="eu-north", protected=True),
+    ]),
+]
+
+_PROJECTS = [
+    (dict(full_path="acme/app", members={_ALICE: _MAINTAINER, _DAVE: _DEVELOPER}), [
+        dict(key="DEPLOY_PAT", value="old-deploy-pat", masked=True),
+        dict(key="DATABASE_URL", value="postgres://staging/app"),
+        dict(key="DATABASE_URL", value="postgres://production/app", protected=True,
+             environment_scope="production"),
+        dict(key="HIDDEN_TOKEN", value="hidden-token-value", masked=True, hidden=True),
+        dict(key="CONFIG", value="[app]\ndebug = \"no\"\n", variable_type="file", raw=True,
+             description="Read at start <&>"),
+    ]),
+    (dict(full_path="acme/web", members={_ALICE: _MAINTAINER}), [
+        dict(key="DEPLOY_PAT", value="web-deploy-pat", masked=True),
+    ]),
+]
+
+
+def build(tokens=0, users=0):
+    """A store with the fixture, and with so many more users and tokens."""
+    store = Store()
+    for n, fields in enumerate(_USERS, start=1):
+        store.add_user(email=fields["username"] + "@example.com",
+                       created_at=parse_date_time("2024-01-%02d" % n), **fields)
+    for n, fields in enumerate(_TOKENS, start=1):
+        # The fourth to sixth digit make printed times differ from stored ones.
+        created_at = parse_date_time("2024-01-01T00:00:%02d.%03d%03d" % (n, n, 100 * (n % 9) + n))
+        store.add_token(created_at=created_at, updated_at=created_at, **fields)
+    for kind, namespaces in (("group", _GROUPS), ("project", _PROJECTS)):
+        for fields, variables in namespaces:
+            namespace = store.add_namespace(
+                kind, **{**fields, "members": dict(fields["members"])})
+            for variable in variables:
+                store.add_variable(namespace, **variable)
+    _seed_users(store, users)
+    _seed_tokens(store, tokens)
+    return store
+
+
+def _seed_users(store, count):
+    first = parse_date_time("2024-02-01")
+    for n in range(1, count + 1):
+        store.add_user(
+            id=len(_USERS) + n, username="user%05d" % n, name="User %05d" % n,
+            email="user%05d@example.com" % n, created_at=first + n * 60 * SECOND,
+            last_sign_in_at=first + n * 3600 * SECOND if n % 2 else None,
+            last_activity_on=date(2024, 3, 1) + timedelta(n % 300) if n % 3 else None)
+
+
+def _seed_tokens(store, count):
+    """Deterministic, and of every ten: one revoked, two expired, one that never expires."""
+    scopes = [["api"], ["read_api"], ["read_user", "read_repository"], ["write_repository"],
+              ["read_registry", "write_registry"]]
+    owners = list(store.users)
+    first = parse_date_time("2024-03-01")
+    for n in range(1, count + 1):
+        digit = n % 10
+        created_at = first + n * 60 * SECOND + n * 7919 % SECOND
+        if digit == 9:
+            expires_at = None
+        elif digit in (2, 6):
+            expires_at = date(2021, 1, 1) + timedelta(n % 730)
+        else:
+            expires_at = date(2090, 1, 1) + timedelta(n % 730)
+        used = n % 3 != 0
+        store.add_token(
+            user_id=owners[(n - 1) % len(owners)], name="token %05d" % n,
+            scopes=scopes[n % len(scopes)], token="glpat-sim-%05d" % n, created_at=created_at,
+            updated_at=created_at, revoked=digit == 3, expires_at=expires_at,
+            description=None if n % 4 else "number %d" % n,
+            last_used_at=created_at + (n % 1000 + 1) * 3600 * SECOND if used else None,
+            last_used_ips=["192.0.2.%d" % (n % 250 + 1)] if used else [])

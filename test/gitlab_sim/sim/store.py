@@ -1,0 +1,263 @@
+"""What the simulated instance knows: users, tokens, CI/CD variables, and its settings.
+
+All writes go through the store's methods, which keep the indexes and drop cached JSON. Results
+of filters are remembered until something is written, so that a listing that is read page by
+page is filtered once.
+"""
+
+import secrets
+from bisect import insort
+from dataclasses import dataclass, field
+from datetime import date
+
+
+@dataclass(slots=True)
+class User:
+    id: int
+    username: str
+    name: str
+    email: str
+    created_at: int
+    state: str = "active"
+    locked: bool = False
+    bot: bool = False
+    service_account: bool = False
+    external: bool = False
+    is_admin: bool = False
+    last_sign_in_at: int | None = None
+    last_activity_on: date | None = None
+    json: dict = field(default_factory=dict, repr=False)  # cache: variant -> bytes
+
+    @property
+    def human(self):
+        return not self.bot
+
+    @property
+    def project_bot(self):
+        """The owner of a project's or a group's token; GitLab has one type for both."""
+        return self.bot and not self.service_account
+
+
+@dataclass(slots=True)
+class Token:
+    id: int
+    user_id: int
+    name: str
+    scopes: list
+    token: str
+    created_at: int
+    description: str | None = None
+    revoked: bool = False
+    expires_at: date | None = None
+    last_used_at: int | None = None
+    last_used_ips: list = field(default_factory=list)
+    impersonation: bool = False
+    granular: bool = False
+    granular_scopes: list = field(default_factory=list)
+    previous_id: int | None = None  # the token that this one replaced by rotation
+    updated_at: int | None = None
+    json: tuple | None = field(default=None, repr=False)  # cache: (for what, bytes)
+
+    def expired(self, today):
+        return self.expires_at is not None and self.expires_at <= today
+
+    def active(self, today):
+        return not self.revoked and not self.expired(today)
+
+    def state(self, today):
+        return "revoked" if self.revoked else "expired" if self.expired(today) else "active"
+
+
+@dataclass(slots=True)
+class Variable:
+    id: int
+    key: str
+    value: str
+    variable_type: str = "env_var"
+    protected: bool = False
+    masked: bool = False
+    hidden: bool = False
+    raw: bool = False
+    environment_scope: str = "*"
+    description: str | None = None
+
+
+@dataclass(slots=True)
+class Namespace:
+    """A project or a group: something that has CI/CD variables and members."""
+    kind: str  # "project" or "group"
+    id: int
+    full_path: str
+    members: dict = field(default_factory=dict)  # user id -> access level
+    variables: list = field(default_factory=list)
+
+    @property
+    def name(self):
+        return self.full_path.rpartition("/")[2]
+
+
+@dataclass
+class Settings:
+    """Instance settings, and knobs that have no counterpart in GitLab but help tests."""
+    admin_mode: bool = False
+    require_expiry: bool = True
+    max_lifetime_days: int = 365
+    impersonation_enabled: bool = True
+    read_only: bool = False
+    track_usage: bool = False            # off, so that last_used_at stays what a test made it
+    external_url: str | None = None      # what Link headers start with; None: a foreign host
+    rate_limit: dict | None = None       # {"limit": requests, "period": seconds} per user
+    rate_limit_headers: bool = True      # RateLimit-* with every answer, as gitlab.com does
+    user_lookup_limit: int = 300         # GET /users/:id per 10 minutes, non-administrators
+    count_limit: int = 10_000            # above it, answers carry no totals
+    offset_limit: int = 50_000           # of GET /users; 0: none
+    create_permitted: bool = True        # false: 422 "Not permitted to create"
+    revoke_permitted: bool = True        # false: 400 even for administrators
+
+
+class Store:
+    """Users, tokens, projects and groups, with the indexes that lookups and lists need."""
+
+    # Results of filters kept at a time; a test suite reads a few lists concurrently.
+    CACHED_RESULTS = 64
+
+    def __init__(self):
+        self.users = {}
+        self.tokens = {}
+        self.projects = {}
+        self.groups = {}
+        self._users_by_username = {}
+        self._tokens_by_value = {}
+        self._tokens_in_order = []
+        self._tokens_by_user = {}
+        self._last_token_id = 0
+        self._last_variable_id = 0
+        self._results = {}
+
+    def cached(self, key, compute):
+        """compute(), remembered under the key until something is written."""
+        rows = self._results.get(key)
+        if rows is None:
+            if len(self._results) >= self.CACHED_RESULTS:
+                self._results.clear()
+            rows = self._results[key] = compute()
+        return rows
+
+    def _written(self):
+        self._results.clear()
+
+    # Users.
+
+    def add_user(self, **fields):
+        fields.setdefault("id", max(self.users, default=0) + 1)
+        user = User(**fields)
+        self.users[user.id] = user
+        self._users_by_username[user.username.lower()] = user
+        self._written()
+        return user
+
+    def update_user(self, user, **fields):
+        self._users_by_username.pop(user.username.lower(), None)
+        for name, value in fields.items():
+            setattr(user, name, value)
+        user.json.clear()
+        self._users_by_username[user.username.lower()] = user
+        self._written()
+
+    def remove_user(self, user):
+        """With all tokens, physically: what GitLab does some time after a deletion."""
+        for token in list(self.tokens_of(user.id)):
+            self.remove_token(token)
+        del self.users[user.id]
+        self._users_by_username.pop(user.username.lower(), None)
+        self._written()
+
+    def user_by_username(self, username):
+        return self._users_by_username.get(username.lower())
+
+    # Tokens.
+
+    def add_token(self, **fields):
+        """A new token; id, value and so on are chosen unless they are given."""
+        fields.setdefault("id", self._last_token_id + 1)
+        if fields.get("token") is None:
+            fields["token"] = "glpat-" + secrets.token_urlsafe(15)  # 20 characters
+        token = Token(**fields)
+        if token.id in self.tokens:
+            raise ValueError("there is a token %d already" % token.id)
+        self.tokens[token.id] = token
+        self._tokens_by_value[token.token] = token
+        for index in (self._tokens_in_order, self._tokens_by_user.setdefault(token.user_id, [])):
+            if index and index[-1].id > token.id:
+                insort(index, token, key=_id)
+            else:
+                index.append(token)
+        self._last_token_id = max(self._last_token_id, token.id)
+        self._written()
+        return token
+
+    def update_token(self, token, **fields):
+        self._tokens_by_value.pop(token.token, None)
+        owner = token.user_id
+        for name, value in fields.items():
+            setattr(token, name, value)
+        if token.user_id != owner:
+            self._tokens_by_user[owner].remove(token)
+            insort(self._tokens_by_user.setdefault(token.user_id, []), token, key=_id)
+        self._tokens_by_value[token.token] = token
+        token.json = None
+        self._written()
+
+    def remove_token(self, token):
+        del self.tokens[token.id]
+        self._tokens_by_value.pop(token.token, None)
+        # New lists, since a page of the old ones may be held by somebody.
+        self._tokens_in_order = [t for t in self._tokens_in_order if t is not token]
+        self._tokens_by_user[token.user_id] = [
+            t for t in self._tokens_by_user[token.user_id] if t is not token]
+        self._written()
+
+    def token_by_value(self, value):
+        return self._tokens_by_value.get(value)
+
+    def all_tokens(self):
+        """All tokens, by id. Not to be changed, like every list that the store returns."""
+        return self._tokens_in_order
+
+    def tokens_of(self, user_id):
+        return self._tokens_by_user.get(user_id, [])
+
+    def descendants(self, token):
+        """The tokens that rotation made out of this one, directly or indirectly."""
+        found, ids = [], {token.id}
+        for candidate in self.tokens_of(token.user_id):
+            if candidate.previous_id in ids:
+                found.append(candidate)
+                ids.add(candidate.id)
+        return found
+
+    # Projects, groups and their variables.
+
+    def add_namespace(self, kind, **fields):
+        namespaces = self.projects if kind == "project" else self.groups
+        fields.setdefault("id", max(namespaces, default=0) + 1)
+        namespace = Namespace(kind, **fields)
+        namespaces[namespace.id] = namespace
+        return namespace
+
+    def namespace(self, kind, id_or_path):
+        namespaces = self.projects if kind == "project" else self.groups
+        if id_or_path.isdigit():
+            return namespaces.get(int(id_or_path))
+        wanted = id_or_path.lower()
+        return next((n for n in namespaces.values() if n.full_path.lower() == wanted), None)
+
+    def add_variable(self, namespace, **fields):
+        self._last_variable_id += 1
+        variable = Variable(self._last_variable_id, **fields)
+        namespace.variables.append(variable)
+        return variable
+
+
+def _id(row):
+    return row.id

@@ -1,0 +1,109 @@
+"""GitLab clients that were not written here get along with the simulator.
+
+Debian's packages gitlab-cli (with python3-gitlab) and ruby-gitlab must be there: that they are
+missing is a failure. Since python-gitlab's command follows Link headers, the simulator is told
+its real URL here, where otherwise it names a foreign host.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from simulator import ADMIN, SimulatorTest
+
+_COMMAND = "/usr/bin/python-gitlab"  # Debian's name for python-gitlab's `gitlab`
+
+_ROTATE_WITH_PYTHON = """
+import gitlab, json, sys
+url, token, id = sys.argv[1:]
+client = gitlab.Gitlab(url, private_token=token)
+print(json.dumps(client.http_post("/personal_access_tokens/%s/rotate" % id,
+                                  post_data={"expires_at": "2026-09-01"})))
+"""
+
+_RUBY = """
+require "gitlab"
+require "json"
+client = Gitlab.client(endpoint: ARGV[0] + "/api/v4", private_token: ARGV[1])
+path = "/personal_access_tokens"
+created = client.post("/users/2" + path, body: { name: "by ruby", scopes: ["api", "read_user"],
+                                                 expires_at: "2026-09-01" })
+listed = client.get(path, query: { per_page: 5 }).auto_paginate.map(&:id)
+rotated = client.post("#{path}/#{created.id}/rotate", body: { expires_at: "2026-10-01" })
+client.delete("#{path}/#{rotated.id}")
+user = client.user(2)
+begin
+  client.get("#{path}/999")
+rescue Gitlab::Error::NotFound => e
+  message = e.message
+end
+puts JSON.generate(created: created.to_h, listed: listed, rotated: rotated.to_h,
+                   username: user.username, message: message)
+"""
+
+
+class ClientTest(SimulatorTest):
+    def setUp(self):
+        super().setUp()
+        self.control("POST", "clock", {"now": "2026-06-24T12:00:00Z"})
+
+    def run_client(self, *command, **environment):
+        result = subprocess.run(command, text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, env=os.environ | environment)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def assert_states(self, **states):
+        for token_id, state in states.items():
+            self.assertEqual(self.stored(int(token_id[1:]))["state"], state)
+
+
+class PythonGitlab(ClientTest):
+    def setUp(self):
+        super().setUp()
+        self.control("POST", "settings", {"external_url": self.sim.url})
+
+    def gitlab(self, *words):
+        with tempfile.TemporaryDirectory() as directory:
+            config = Path(directory) / "python-gitlab.cfg"
+            config.write_text("[global]\ndefault = sim\n[sim]\nurl = %s\nprivate_token = %s\n"
+                              "per_page = 5\n" % (self.sim.url, ADMIN))
+            output = self.run_client(_COMMAND, "-o", "json", *words,
+                                     PYTHON_GITLAB_CFG=str(config))
+        return json.loads(output) if output.strip() else None
+
+    def test_create_list_rotate_revoke(self):
+        created = self.gitlab("user-personal-access-token", "create", "--user-id", "2", "--name",
+                              "by python", "--scopes", "api,read_user", "--expires-at",
+                              "2026-08-01")
+        self.assertEqual((created["id"], created["scopes"]), (17, ["api", "read_user"]))
+        listed = self.gitlab("personal-access-token", "list", "--get-all")
+        self.assertEqual([row["id"] for row in listed], list(range(1, 18)))
+        self.assertEqual(self.sim.simctl("count", "per_page=5"), "4\n")
+        rotated = json.loads(self.run_client("/usr/bin/python3", "-c", _ROTATE_WITH_PYTHON,
+                                             self.sim.url, ADMIN, "17"))
+        self.assertEqual((rotated["id"], rotated["expires_at"]), (18, "2026-09-01"))
+        self.gitlab("personal-access-token", "delete", "--id", "18")
+        self.assert_states(t17="revoked", t18="revoked")
+
+    def test_users_and_variables(self):
+        self.assertEqual(self.gitlab("user", "get", "--id", "2")["username"], "alice")
+        self.assertEqual(len(self.gitlab("user", "list", "--get-all")), 10)
+        row = self.gitlab("project-variable", "update", "--project-id", "acme/app", "--key",
+                          "DEPLOY_PAT", "--value", "new-deploy-pat")
+        self.assertEqual(row["value"], "new-deploy-pat")
+
+
+class RubyGitlab(ClientTest):
+    def test_create_list_rotate_revoke(self):
+        seen = json.loads(self.run_client("/usr/bin/ruby", "-e", _RUBY, self.sim.url, ADMIN))
+        self.assertEqual(seen["created"]["id"], 17)
+        self.assertRegex(seen["created"]["token"], "^glpat-")
+        self.assertEqual(seen["listed"], list(range(1, 18)))
+        self.assertEqual((seen["rotated"]["id"], seen["rotated"]["expires_at"]),
+                         (18, "2026-10-01"))
+        self.assertEqual(seen["username"], "alice")
+        self.assertIn("404 Not Found", seen["message"])
+        self.assert_states(t17="revoked", t18="revoked")

@@ -1,0 +1,39 @@
+# gitlab_pat_fdw
+
+EXTENSION = gitlab_pat_fdw
+MODULE_big = gitlab_pat_fdw
+DATA = gitlab_pat_fdw--1.0.sql
+OBJS = gitlab_pat_fdw.o \
+	src/api.o \
+	src/connection.o \
+	src/functions.o \
+	src/http.o \
+	src/modify.o \
+	src/option.o \
+	src/plan.o \
+	src/pushdown.o \
+	src/resource.o \
+	src/scan.o \
+	src/transaction.o
+
+# The version stands in the control file only.
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
+
+PKG_CONFIG ?= pkg-config
+PG_CPPFLAGS = -DGITLAB_PAT_FDW_VERSION='"$(EXTVERSION)"' -I$(CURDIR)/src \
+	$(shell $(PKG_CONFIG) --cflags libcurl json-c)
+# PostgreSQL's callbacks and initializers leave parameters and fields unused.
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter \
+	-Wno-missing-field-initializers
+SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl json-c)
+
+# "make installcheck" needs a running server with the extension installed, and
+# the URL of the simulator (test/gitlab_sim) in GITLAB_SIM_URL.
+REGRESS = $(sort $(notdir $(basename $(wildcard sql/*.sql))))
+TAP_TESTS = 1
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h) $(EXTENSION).control

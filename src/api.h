@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * api.h
+ *	  GitLab's REST API: requests, paging, retries and rate limits.
+ *
+ * This is the one place where an HTTP exchange that failed becomes an error.
+ *
+ * A call is one request to GitLab with its answer.  Calls live in malloc'ed
+ * memory and hold a reference to their connection, so that a rollback can
+ * still deal with them; those made through a client (below) go with the memory
+ * context that the client was opened in, whatever ends it.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GITLAB_PAT_API_H
+#define GITLAB_PAT_API_H
+
+#include "connection.h"
+#include "nodes/pg_list.h"
+#include "resource.h"
+
+/* A query parameter; its value is percent-encoded later. */
+typedef struct ApiParameter
+{
+	const char *name;
+	const char *value;
+} ApiParameter;
+
+/* What a call came to. */
+typedef enum ApiOutcome
+{
+	API_SUCCEEDED,				/* 2xx, and the body could be read */
+	API_REFUSED,				/* GitLab said no */
+	API_FAILED,					/* it was not carried out, or that is harmless */
+	API_LOST					/* it may have been carried out */
+} ApiOutcome;
+
+typedef struct ApiCall
+{
+	dlist_node	link;			/* in its client's calls, if it has one */
+	bool		owned;			/* by a client */
+	Connection *connection;
+	HttpExchange *exchange;
+	bool		repeatable;		/* carrying it out twice does no harm */
+	bool		woken;			/* was sent again after having slept */
+	bool		judged;			/* outcome and record are set */
+	ApiOutcome	outcome;
+	const char *problem;		/* why a 2xx could not be read; a constant */
+	JsonRecord *record;			/* the body's JSON; goes with the call */
+} ApiCall;
+
+/* A statement's access to a server, as a role. */
+typedef struct ApiClient ApiClient;
+
+/* An ordered sequence of records that takes any number of requests. */
+typedef struct ApiStream ApiStream;
+
+extern bool api_log_requests;	/* gitlab_pat_fdw.log_requests */
+
+/* Longest text that api_describe() makes, terminator included. */
+#define API_DESCRIPTION_SIZE 1280
+
+/* Clients */
+extern ApiClient *api_open(Oid serverid, Oid userid);
+extern Connection *api_connection(ApiClient *client);
+
+/* Calls; none of these raises an error, and the waiting ones say so */
+extern ApiCall *api_call_create(Connection *connection, const char *method,
+								const char *path, const char *body);
+extern void api_adopt(ApiClient *client, ApiCall *call);
+extern void api_call_start(ApiCall *call);
+extern int	api_wait_quietly(ApiCall **calls, int ncalls,
+							 bool (*give_up) (void *), void *arg);
+extern ApiOutcome api_call_judge(ApiCall *call);
+extern int	api_sqlstate(const ApiCall *call);
+extern void api_describe(ApiCall *call, char *buf, size_t size);
+extern void api_call_free(ApiCall *call);
+
+/* Calls; these raise errors */
+extern int	api_wait(ApiCall **calls, int ncalls);
+extern void api_check(ApiCall *call, const char *action);
+extern ApiCall *api_get(ApiClient *client, const char *path, bool absent_ok,
+						const char *action);
+extern ApiCall *api_get_self(ApiClient *client);
+extern bool api_is_self(ApiClient *client, int64 id);
+extern int64 api_own_user_id(ApiClient *client);
+extern Connection *api_reload(Connection *connection, Oid userid);
+
+/* Streams */
+extern ApiStream *api_list(ApiClient *client, const Resource *resource,
+						   List *parameters, int page_size, int concurrency);
+extern ApiStream *api_lookup(ApiClient *client, const Resource *resource,
+							 int64 *ids, int nids, int concurrency);
+extern JsonRecord *api_next(ApiStream *stream);
+extern bool api_rewind(ApiStream *stream);
+extern void api_end(ApiStream *stream);
+
+#endif							/* GITLAB_PAT_API_H */

@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Differences between the PostgreSQL versions that are supported.
+ *
+ * Every PG_VERSION_NUM of the project stands here.  Names and argument lists
+ * follow the newest server version; older ones are adapted to them.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GITLAB_PAT_COMPAT_H
+#define GITLAB_PAT_COMPAT_H
+
+#include "catalog/pg_foreign_server.h"
+#include "commands/explain.h"
+#include "executor/executor.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/pathnodes.h"
+#include "optimizer/pathnode.h"
+#include "parser/parsetree.h"
+#include "storage/latch.h"
+#include "utils/acl.h"
+#include "utils/datetime.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#include "storage/waiteventset.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#include "utils/resowner.h"
+#endif
+#if PG_VERSION_NUM >= 160000
+#include "utils/varlena.h"
+#include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM < 150000
+#error "gitlab_pat_fdw needs PostgreSQL 15 or later"
+#endif
+
+/* Since 18 a module can say its name and version. */
+#if PG_VERSION_NUM >= 180000
+#define GITLAB_PAT_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "gitlab_pat_fdw", .version = GITLAB_PAT_FDW_VERSION)
+#else
+#define GITLAB_PAT_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/* Since 19 syscache callbacks take an enum. */
+#if PG_VERSION_NUM >= 190000
+#define SyscacheId SysCacheIdentifier
+#else
+#define SyscacheId int
+#endif
+
+/*
+ * Since 17 a WaitEventSet belongs to a resource owner, which closes its
+ * descriptors after an error; before, it lived in a memory context and an
+ * error leaked them.
+ */
+static inline WaitEventSet *
+compat_wait_event_set(int nevents)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(CurrentResourceOwner, nevents);
+#else
+	return CreateWaitEventSet(CurrentMemoryContext, nevents);
+#endif
+}
+
+/* Since 17 an extension can name its wait events. */
+static inline uint32
+compat_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* Since 16 DecodeDateTime() says more about an error. */
+static inline int
+compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
+					   struct pg_tm *tm, fsec_t *fsec, int *tz)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &extra);
+#else
+	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz);
+#endif
+}
+
+/* Since 16 the role that permission checks use is not in the RTE. */
+static inline Oid
+compat_scan_userid(ForeignScan *fsplan, EState *estate)
+{
+	Oid			userid;
+
+#if PG_VERSION_NUM >= 160000
+	(void) estate;
+	userid = fsplan->checkAsUser;
+#else
+	Index		rti = fsplan->scan.scanrelid > 0 ? fsplan->scan.scanrelid :
+		(Index) bms_next_member(fsplan->fs_relids, -1);
+
+	userid = exec_rt_fetch(rti, estate)->checkAsUser;
+#endif
+	return OidIsValid(userid) ? userid : GetUserId();
+}
+
+static inline Oid
+compat_modify_userid(ResultRelInfo *rinfo, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecGetResultRelCheckAsUser(rinfo, estate);
+#else
+	RangeTblEntry *rte = exec_rt_fetch(rinfo->ri_RangeTableIndex > 0 ?
+									   rinfo->ri_RangeTableIndex :
+									   rinfo->ri_RootResultRelInfo->ri_RangeTableIndex,
+									   estate);
+
+	return OidIsValid(rte->checkAsUser) ? rte->checkAsUser : GetUserId();
+#endif
+}
+
+static inline AclResult
+compat_server_aclcheck(Oid serverid, Oid userid, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ForeignServerRelationId, serverid, userid, mode);
+#else
+	return pg_foreign_server_aclcheck(serverid, userid, mode);
+#endif
+}
+
+/* 17 added fdw_restrictinfo and 18 disabled_nodes to the path creators. */
+static inline ForeignPath *
+compat_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
+						Cost startup_cost, Cost total_cost, List *pathkeys,
+						Relids required_outer, List *fdw_private)
+{
+#if PG_VERSION_NUM >= 180000
+	return create_foreignscan_path(root, rel, NULL, rows, 0, startup_cost,
+								   total_cost, pathkeys, required_outer, NULL,
+								   NIL, fdw_private);
+#elif PG_VERSION_NUM >= 170000
+	return create_foreignscan_path(root, rel, NULL, rows, startup_cost,
+								   total_cost, pathkeys, required_outer, NULL,
+								   NIL, fdw_private);
+#else
+	return create_foreignscan_path(root, rel, NULL, rows, startup_cost,
+								   total_cost, pathkeys, required_outer, NULL,
+								   fdw_private);
+#endif
+}
+
+static inline ForeignPath *
+compat_foreign_upper_path(PlannerInfo *root, RelOptInfo *rel,
+						  PathTarget *target, double rows, Cost startup_cost,
+						  Cost total_cost, List *fdw_private)
+{
+#if PG_VERSION_NUM >= 180000
+	return create_foreign_upper_path(root, rel, target, rows, 0, startup_cost,
+									 total_cost, NIL, NULL, NIL, fdw_private);
+#elif PG_VERSION_NUM >= 170000
+	return create_foreign_upper_path(root, rel, target, rows, startup_cost,
+									 total_cost, NIL, NULL, NIL, fdw_private);
+#else
+	return create_foreign_upper_path(root, rel, target, rows, startup_cost,
+									 total_cost, NIL, NULL, fdw_private);
+#endif
+}
+
+/* Since 18 a path key has a compare type, before a btree strategy. */
+static inline bool
+compat_pathkey_descending(PathKey *pathkey)
+{
+#if PG_VERSION_NUM >= 180000
+	return pathkey->pk_cmptype == COMPARE_GT;
+#else
+	return pathkey->pk_strategy == BTGreaterStrategyNumber;
+#endif
+}
+
+/*
+ * Since 16 the server can tell which of some names is the closest to a
+ * misspelt one; NULL if none is close, or if the server can't tell.
+ */
+static inline const char *
+compat_closest_name(const char *name, const char *const *names, int nnames)
+{
+#if PG_VERSION_NUM >= 160000
+	ClosestMatchState match;
+
+	initClosestMatch(&match, name, 4);
+	for (int i = 0; i < nnames; i++)
+		updateClosestMatch(&match, names[i]);
+	return getClosestMatch(&match);
+#else
+	(void) name;
+	(void) names;
+	(void) nnames;
+	return NULL;
+#endif
+}
+
+#endif							/* GITLAB_PAT_COMPAT_H */

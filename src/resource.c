@@ -1,0 +1,755 @@
+/*-------------------------------------------------------------------------
+ *
+ * resource.c
+ *	  What GitLab has, as data: a descriptor for each resource.
+ *
+ * To add a resource is to add a descriptor below, its documentation and its
+ * tests.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/tuptable.h"
+#include "jsonc.h"
+#include "mb/pg_wchar.h"
+#include "option.h"
+#include "resource.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/inet.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* ----------
+ * The descriptors
+ * ----------
+ */
+
+static const ResourceParameter no_parameters[] = {{NULL, NULL}};
+
+static const ResourceField token_fields[] = {
+	{"id", FIELD_BIGINT, FIELD_IDENTITY},
+	{"user_id", FIELD_BIGINT, FIELD_INSERT | FIELD_IN_PATH},
+	{"name", FIELD_TEXT, FIELD_INSERT | FIELD_REQUIRED},
+	{"description", FIELD_TEXT, FIELD_INSERT},
+	{"scopes", FIELD_TEXT_ARRAY, FIELD_INSERT | FIELD_REQUIRED},
+	{"active", FIELD_BOOLEAN, FIELD_FALSE_WHEN_REVOKED},
+	{"revoked", FIELD_BOOLEAN, FIELD_TRUE_WHEN_REVOKED | FIELD_NULL_IS_FALSE},
+	{"created_at", FIELD_TIMESTAMPTZ, 0},
+	{"last_used_at", FIELD_TIMESTAMPTZ, 0},
+	{"last_used_ips", FIELD_INET_ARRAY, 0},
+	{"expires_at", FIELD_DATE, FIELD_INSERT | FIELD_UPDATE},
+	{"granular", FIELD_BOOLEAN, 0},
+	{"token", FIELD_TEXT, FIELD_SECRET},
+};
+
+static const ResourceField user_fields[] = {
+	{"id", FIELD_BIGINT, FIELD_IDENTITY},
+	{"username", FIELD_TEXT, 0},
+	{"name", FIELD_TEXT, 0},
+	{"email", FIELD_TEXT, 0},
+	{"state", FIELD_TEXT, 0},
+	{"locked", FIELD_BOOLEAN, 0},
+	{"bot", FIELD_BOOLEAN, 0},
+	{"external", FIELD_BOOLEAN, 0},
+	{"is_admin", FIELD_BOOLEAN, 0},
+	{"created_at", FIELD_TIMESTAMPTZ, 0},
+	{"last_sign_in_at", FIELD_TIMESTAMPTZ, 0},
+	{"last_activity_on", FIELD_DATE, 0},
+	{"web_url", FIELD_TEXT, 0},
+};
+
+/* Beyond 50,000 users GitLab refuses offsets; a keyset also never slides. */
+static const ResourceParameter user_parameters[] = {
+	{"pagination", "keyset"},
+	{"order_by", "id"},
+	{"sort", "asc"},
+	{NULL, NULL}
+};
+
+static const Resource resources[] = {
+	{
+		.name = "personal_access_tokens",
+		.table_name = "gitlab_personal_access_tokens",
+		.singular = "personal access token",
+		.plural = "personal access tokens",
+		.path = "/personal_access_tokens",
+		.list_parameters = no_parameters,
+		.keyset = false,
+		.unseen_is_unauthorized = true,
+		.writable = true,
+		.fields = token_fields,
+		.nfields = lengthof(token_fields),
+	},
+	{
+		.name = "users",
+		.table_name = "gitlab_users",
+		.singular = "user",
+		.plural = "users",
+		.path = "/users",
+		.list_parameters = user_parameters,
+		.keyset = true,
+		.unseen_is_unauthorized = false,
+		.writable = false,
+		.fields = user_fields,
+		.nfields = lengthof(user_fields),
+	},
+};
+
+const Resource *const resource_tokens = &resources[0];
+
+
+/* ----------
+ * Looking descriptors up
+ * ----------
+ */
+
+/* The resource of that name, or NULL. */
+const Resource *
+resource_find(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(resources); i++)
+		if (strcmp(resources[i].name, name) == 0)
+			return &resources[i];
+	return NULL;
+}
+
+/* The resource after this one, the first one after NULL, NULL at the end. */
+const Resource *
+resource_next(const Resource *resource)
+{
+	const Resource *next = resource ? resource + 1 : resources;
+
+	return next < resources + lengthof(resources) ? next : NULL;
+}
+
+/* The names of all resources, quoted, for a hint. */
+const char *
+resource_names(void)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < (int) lengthof(resources); i++)
+		appendStringInfo(&buf, "%s\"%s\"", i > 0 ? ", " : "",
+						 resources[i].name);
+	return buf.data;
+}
+
+/* The field of that name, or NULL. */
+const ResourceField *
+resource_field(const Resource *resource, const char *name)
+{
+	for (int i = 0; i < resource->nfields; i++)
+		if (strcmp(resource->fields[i].name, name) == 0)
+			return &resource->fields[i];
+	return NULL;
+}
+
+static Oid
+field_type_oid(FieldType type)
+{
+	switch (type)
+	{
+		case FIELD_BIGINT:
+			return INT8OID;
+		case FIELD_TEXT:
+			return TEXTOID;
+		case FIELD_BOOLEAN:
+			return BOOLOID;
+		case FIELD_TIMESTAMPTZ:
+			return TIMESTAMPTZOID;
+		case FIELD_DATE:
+			return DATEOID;
+		case FIELD_TEXT_ARRAY:
+			return TEXTARRAYOID;
+		case FIELD_INET_ARRAY:
+			return INETARRAYOID;
+	}
+	return InvalidOid;
+}
+
+/* The SQL type of a field, as it is written in CREATE FOREIGN TABLE. */
+const char *
+resource_type_name(FieldType type)
+{
+	switch (type)
+	{
+		case FIELD_BIGINT:
+			return "bigint";
+		case FIELD_TEXT:
+			return "text";
+		case FIELD_BOOLEAN:
+			return "boolean";
+		case FIELD_TIMESTAMPTZ:
+			return "timestamp with time zone";
+		case FIELD_DATE:
+			return "date";
+		case FIELD_TEXT_ARRAY:
+			return "text[]";
+		case FIELD_INET_ARRAY:
+			return "inet[]";
+	}
+	return "unknown";
+}
+
+/*
+ * A varchar without a length holds whatever a text does, and in the same form;
+ * a precision below microseconds or a length would lose something.
+ */
+static bool
+column_can_hold(const ResourceField *field, Form_pg_attribute attr)
+{
+	if (field->type == FIELD_TEXT && attr->atttypid == VARCHAROID)
+		return attr->atttypmod < 0;
+	return attr->atttypid == field_type_oid(field->type) &&
+		attr->atttypmod < 0;
+}
+
+static const ResourceField *
+bind_column(const Resource *resource, Relation rel, Form_pg_attribute attr)
+{
+	const char *column = NameStr(attr->attname);
+	const char *name = option_value(GetForeignColumnOptions(RelationGetRelid(rel),
+															attr->attnum),
+									"column_name");
+	const ResourceField *field = resource_field(resource, name ? name : column);
+
+	if (field == NULL)
+	{
+		StringInfoData valid;
+
+		initStringInfo(&valid);
+		for (int i = 0; i < resource->nfields; i++)
+			appendStringInfo(&valid, "%s%s", i > 0 ? ", " : "",
+							 resource->fields[i].name);
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
+				 errmsg("column \"%s\" of foreign table \"%s\" does not match any field of \"%s\"",
+						column, RelationGetRelationName(rel), resource->name),
+				 name ? errdetail("Its option \"column_name\" is \"%s\".", name) : 0,
+				 errhint("Fields are: %s.", valid.data)));
+	}
+	if (!column_can_hold(field, attr))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_DATA_TYPE),
+				 errmsg("column \"%s\" of foreign table \"%s\" has type %s, but field \"%s\" needs type %s",
+						column, RelationGetRelationName(rel),
+						format_type_with_typemod(attr->atttypid, attr->atttypmod),
+						field->name, resource_type_name(field->type)),
+				 errhint("Declare the column with type %s, or let IMPORT FOREIGN SCHEMA make the table.",
+						 resource_type_name(field->type))));
+	return field;
+}
+
+/*
+ * Finds the field that each column of a table shows: an array by attribute
+ * number minus one, NULL for dropped and generated columns, in the current
+ * context.  Raises an error if a column matches no field or can't hold it.
+ */
+const ResourceField **
+resource_bind(const Resource *resource, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	const ResourceField **fields;
+
+	fields = palloc0(sizeof(ResourceField *) * Max(desc->natts, 1));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		if (!attr->attisdropped && attr->attgenerated == '\0')
+			fields[i] = bind_column(resource, rel, attr);
+	}
+	return fields;
+}
+
+/* The first column that shows the field of that name, or 0. */
+AttrNumber
+resource_column(const ResourceField **fields, TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (fields[i] && strcmp(fields[i]->name, name) == 0)
+			return i + 1;
+	return InvalidAttrNumber;
+}
+
+
+/* ----------
+ * JSON to Datum
+ * ----------
+ */
+
+/*
+ * A short value is shown if it is printable and no secret: that says most about
+ * what went wrong.
+ */
+static void pg_attribute_noreturn()
+refuse_json(const Resource *resource, const ResourceField *field,
+			JsonRecord *value, const char *expected)
+{
+	const char *text = json_object_is_type(value, json_type_string) &&
+		!(field->flags & FIELD_SECRET) ? json_object_get_string(value) : NULL;
+	size_t		length = text ? json_object_get_string_len(value) : 0;
+
+	for (size_t i = 0; i < length; i++)
+		if (length > 64 || text[i] < ' ' || text[i] > '~')
+			text = NULL, length = 0;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("invalid field \"%s\" of a %s in GitLab's answer",
+					field->name, resource->singular),
+			 text ? errdetail("Expected %s, got \"%s\".", expected, text) :
+			 errdetail("Expected %s, got JSON of type %s.", expected,
+					   json_type_to_name(json_object_get_type(value)))));
+}
+
+/*
+ * A JSON string as a palloc'ed string in the database's encoding.  Text that
+ * this encoding can't hold is an error raised by the conversion.
+ */
+static char *
+string_from_json(const Resource *resource, const ResourceField *field,
+				 JsonRecord *value)
+{
+	const char *text;
+	int			length;
+
+	if (!json_object_is_type(value, json_type_string))
+		refuse_json(resource, field, value, "a string");
+	text = json_object_get_string(value);
+	length = json_object_get_string_len(value);
+	if (memchr(text, '\0', length) != NULL ||
+		pg_encoding_verifymbstr(PG_UTF8, text, length) != length)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("invalid field \"%s\" of a %s in GitLab's answer",
+						field->name, resource->singular),
+				 errdetail("The text contains a null character or is not valid UTF-8.")));
+	return pstrdup(pg_any_to_server(text, length, PG_UTF8));
+}
+
+static int64
+bigint_from_json(const Resource *resource, const ResourceField *field,
+				 JsonRecord *value)
+{
+	int64		number;
+
+	if (!json_object_is_type(value, json_type_int))
+		refuse_json(resource, field, value, "an integer");
+
+	/*
+	 * json-c saturates: positive numbers beyond int64 are only told apart as
+	 * uint64, and the lowest int64 also stands for everything below it.
+	 */
+	number = json_object_get_int64(value);
+	if (number == PG_INT64_MIN ||
+		(number > 0 && json_object_get_uint64(value) > (uint64) PG_INT64_MAX))
+		refuse_json(resource, field, value, "an integer in the range of bigint");
+	return number;
+}
+
+/* Does text look like YYYY-MM-DD? */
+static bool
+looks_like_date(const char *text)
+{
+	static const char pattern[] = "0000-00-00";
+
+	for (int i = 0; pattern[i]; i++)
+		if (pattern[i] == '0' ? !isdigit((unsigned char) text[i]) :
+			text[i] != pattern[i])
+			return false;
+	return true;
+}
+
+/* Does text look like YYYY-MM-DDThh:mm:ss[.f]Z, or with an offset? */
+static bool
+looks_like_timestamp(const char *text)
+{
+	size_t		length = strlen(text);
+	const char *rest;
+
+	if (length < 20 || length > 48 || !looks_like_date(text) || text[10] != 'T')
+		return false;
+	rest = text + 11 + strspn(text + 11, "0123456789:.");
+	if (strcmp(rest, "Z") == 0)
+		return true;
+	return (*rest == '+' || *rest == '-') && strlen(rest) >= 3 &&
+		strspn(rest + 1, "0123456789:") == strlen(rest + 1);
+}
+
+/* PostgreSQL's parser for dates and times, for text that looks like ISO 8601. */
+static bool
+decode_time(const char *text, struct pg_tm *tm, fsec_t *fsec, int *tz)
+{
+	char		work[MAXDATELEN + MAXDATEFIELDS];
+	char	   *fields[MAXDATEFIELDS];
+	int			types[MAXDATEFIELDS];
+	int			nfields;
+	int			dtype;
+
+	return ParseDateTime(text, work, sizeof(work), fields, types, MAXDATEFIELDS,
+						 &nfields) == 0 &&
+		compat_decode_datetime(fields, types, nfields, &dtype, tm, fsec,
+							   tz) == 0 &&
+		dtype == DTK_DATE;
+}
+
+static Datum
+timestamptz_from_json(const Resource *resource, const ResourceField *field,
+					  JsonRecord *value)
+{
+	char	   *text = string_from_json(resource, field, value);
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			tz;
+	TimestampTz result;
+
+	if (!looks_like_timestamp(text) || !decode_time(text, &tm, &fsec, &tz) ||
+		tm2timestamp(&tm, fsec, &tz, &result) != 0)
+		refuse_json(resource, field, value, "a date and time");
+	return TimestampTzGetDatum(result);
+}
+
+static Datum
+date_from_json(const Resource *resource, const ResourceField *field,
+			   JsonRecord *value)
+{
+	char	   *text = string_from_json(resource, field, value);
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			tz;
+
+	if (strlen(text) != 10 || !looks_like_date(text) ||
+		!decode_time(text, &tm, &fsec, &tz))
+		refuse_json(resource, field, value, "a date");
+	return DateADTGetDatum(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) -
+						   POSTGRES_EPOCH_JDATE);
+}
+
+static Datum
+inet_from_json(const Resource *resource, const ResourceField *field,
+			   JsonRecord *value)
+{
+	char	   *text = string_from_json(resource, field, value);
+	unsigned char address[16];
+
+	if (inet_pton(AF_INET, text, address) != 1 &&
+		inet_pton(AF_INET6, text, address) != 1)
+		refuse_json(resource, field, value, "an IP address");
+	return DirectFunctionCall1(inet_in, CStringGetDatum(text));
+}
+
+static Datum
+array_from_json(const Resource *resource, const ResourceField *field,
+				JsonRecord *value)
+{
+	Oid			elemtype = get_element_type(field_type_oid(field->type));
+	int			n;
+	Datum	   *elems;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	if (!json_object_is_type(value, json_type_array))
+		refuse_json(resource, field, value, "an array");
+	n = (int) json_object_array_length(value);
+	elems = palloc(sizeof(Datum) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		JsonRecord *elem = json_object_array_get_idx(value, i);
+
+		elems[i] = field->type == FIELD_INET_ARRAY ?
+			inet_from_json(resource, field, elem) :
+			CStringGetTextDatum(string_from_json(resource, field, elem));
+	}
+	get_typlenbyvalalign(elemtype, &typlen, &typbyval, &typalign);
+	return PointerGetDatum(construct_array(elems, n, elemtype, typlen, typbyval,
+										   typalign));
+}
+
+/*
+ * The value of a field of a JSON record, in the current memory context.  A
+ * field that is absent or null is NULL; one of the wrong type is an error.
+ */
+Datum
+resource_datum(const Resource *resource, const ResourceField *field,
+			   JsonRecord *record, bool *isnull)
+{
+	JsonRecord *value;
+
+	*isnull = true;
+	if (!json_object_object_get_ex(record, field->name, &value))
+		return (Datum) 0;
+	if (value == NULL)
+	{
+		*isnull = !(field->flags & FIELD_NULL_IS_FALSE);
+		return BoolGetDatum(false);
+	}
+
+	*isnull = false;
+	switch (field->type)
+	{
+		case FIELD_BIGINT:
+			return Int64GetDatum(bigint_from_json(resource, field, value));
+		case FIELD_TEXT:
+			return CStringGetTextDatum(string_from_json(resource, field, value));
+		case FIELD_BOOLEAN:
+			if (!json_object_is_type(value, json_type_boolean))
+				refuse_json(resource, field, value, "a boolean");
+			return BoolGetDatum(json_object_get_boolean(value));
+		case FIELD_TIMESTAMPTZ:
+			return timestamptz_from_json(resource, field, value);
+		case FIELD_DATE:
+			return date_from_json(resource, field, value);
+		case FIELD_TEXT_ARRAY:
+		case FIELD_INET_ARRAY:
+			return array_from_json(resource, field, value);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * A positive integer of a record, without raising an error or allocating
+ * anything: false if it is absent, of another type or beyond bigint.
+ */
+bool
+resource_integer(JsonRecord *record, const char *name, int64 *number)
+{
+	JsonRecord *value;
+
+	if (!json_object_is_type(record, json_type_object) ||
+		!json_object_object_get_ex(record, name, &value) ||
+		!json_object_is_type(value, json_type_int))
+		return false;
+	*number = json_object_get_int64(value);
+	return *number > 0 && json_object_get_uint64(value) <= (uint64) PG_INT64_MAX;
+}
+
+/* The same for the id. */
+bool
+resource_id(JsonRecord *record, int64 *id)
+{
+	return resource_integer(record, "id", id);
+}
+
+/*
+ * Stores a record in a slot, as a virtual tuple with values in the current
+ * memory context.  Only the columns whose numbers are in wanted are converted
+ * (NULL: all of them); the others are NULL.  revoked makes the record read as
+ * revoked; secrets are shown only if asked for.
+ */
+void
+resource_fill_slot(const Resource *resource, const ResourceField **fields,
+				   Bitmapset *wanted, JsonRecord *record,
+				   bool revoked, bool secrets, TupleTableSlot *slot)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	for (int i = 0; i < natts; i++)
+	{
+		const ResourceField *field = fields[i];
+
+		slot->tts_values[i] = (Datum) 0;
+		slot->tts_isnull[i] = true;
+		if (field == NULL || (wanted && !bms_is_member(i + 1, wanted)) ||
+			((field->flags & FIELD_SECRET) && !secrets))
+			continue;
+		slot->tts_values[i] = resource_datum(resource, field, record,
+											 &slot->tts_isnull[i]);
+		if (revoked && (field->flags & (FIELD_TRUE_WHEN_REVOKED |
+										FIELD_FALSE_WHEN_REVOKED)))
+		{
+			slot->tts_isnull[i] = false;
+			slot->tts_values[i] =
+				BoolGetDatum((field->flags & FIELD_TRUE_WHEN_REVOKED) != 0);
+		}
+	}
+	ExecStoreVirtualTuple(slot);
+}
+
+
+/* ----------
+ * Datum to JSON
+ * ----------
+ */
+
+static void
+put_json(void *arg)
+{
+	json_object_put(arg);
+}
+
+/* json-c returns NULL when memory is short. */
+static JsonRecord *
+checked_json(JsonRecord *object)
+{
+	if (object == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	return object;
+}
+
+/* A new JSON object that goes with the current memory context. */
+static JsonRecord *
+owned_object(void)
+{
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	callback->func = put_json;
+	callback->arg = checked_json(json_object_new_object());
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return callback->arg;
+}
+
+/* Adds a member; the object owns the value from then on, error or not. */
+static void
+add_member(JsonRecord *object, const char *name,
+		   JsonRecord *value)
+{
+	if (json_object_object_add(object, name, value) != 0)
+	{
+		json_object_put(value);
+		checked_json(NULL);
+	}
+}
+
+static JsonRecord *
+json_from_string(const char *string)
+{
+	return checked_json(json_object_new_string(pg_server_to_any(string,
+																strlen(string),
+																PG_UTF8)));
+}
+
+static void
+add_text_array(JsonRecord *object, const ResourceField *field,
+			   Datum value)
+{
+	JsonRecord *array = checked_json(json_object_new_array());
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+
+	add_member(object, field->name, array);
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
+					  TYPALIGN_INT, &elems, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("column \"%s\" must not contain null elements",
+							field->name)));
+		if (json_object_array_add(array,
+								  json_from_string(TextDatumGetCString(elems[i]))) != 0)
+			checked_json(NULL);
+	}
+}
+
+static void
+add_datum(JsonRecord *object, const ResourceField *field, Datum value)
+{
+	char		buf[MAXDATELEN + 1];
+	struct pg_tm tm;
+
+	switch (field->type)
+	{
+		case FIELD_BIGINT:
+			add_member(object, field->name,
+					   checked_json(json_object_new_int64(DatumGetInt64(value))));
+			return;
+		case FIELD_TEXT:
+			add_member(object, field->name,
+					   json_from_string(TextDatumGetCString(value)));
+			return;
+		case FIELD_BOOLEAN:
+			add_member(object, field->name,
+					   checked_json(json_object_new_boolean(DatumGetBool(value))));
+			return;
+		case FIELD_DATE:
+			j2date(DatumGetDateADT(value) + POSTGRES_EPOCH_JDATE, &tm.tm_year,
+				   &tm.tm_mon, &tm.tm_mday);
+			EncodeDateOnly(&tm, USE_ISO_DATES, buf);
+			add_member(object, field->name, json_from_string(buf));
+			return;
+		case FIELD_TEXT_ARRAY:
+			add_text_array(object, field, value);
+			return;
+		case FIELD_TIMESTAMPTZ:
+		case FIELD_INET_ARRAY:
+			break;				/* GitLab assigns all fields of these types */
+	}
+	elog(ERROR, "field \"%s\" can't be written", field->name);
+}
+
+/*
+ * The body of a request that creates an object, as a palloc'ed string in
+ * UTF-8: what INSERT may set is copied from the record `like`, if one is
+ * given, and then the values are put over it.  NULL values are left out.
+ */
+char *
+resource_body(const Resource *resource, JsonRecord *like,
+			  const ResourceValue *values, int nvalues)
+{
+	JsonRecord *object = owned_object();
+	const char *body;
+
+	for (int i = 0; like && i < resource->nfields; i++)
+	{
+		const ResourceField *field = &resource->fields[i];
+		JsonRecord *value;
+
+		if ((field->flags & FIELD_INSERT) && !(field->flags & FIELD_IN_PATH) &&
+			json_object_object_get_ex(like, field->name, &value) &&
+			value != NULL)
+			add_member(object, field->name, json_object_get(value));
+	}
+	for (int i = 0; i < nvalues; i++)
+	{
+		if (values[i].isnull)
+			json_object_object_del(object, values[i].field->name);
+		else
+			add_datum(object, values[i].field, values[i].value);
+	}
+	body = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
+	if (body == NULL)
+		checked_json(NULL);
+	return pstrdup(body);
+}
+
+
+/* ----------
+ * IMPORT FOREIGN SCHEMA
+ * ----------
+ */
+
+/* Appends the CREATE FOREIGN TABLE command for a resource. */
+void
+resource_import_command(StringInfo buf, const Resource *resource,
+						const char *table_name, const char *server_name)
+{
+	appendStringInfo(buf, "CREATE FOREIGN TABLE %s (",
+					 quote_identifier(table_name));
+	for (int i = 0; i < resource->nfields; i++)
+		appendStringInfo(buf, "%s\n\t%s %s", i > 0 ? "," : "",
+						 quote_identifier(resource->fields[i].name),
+						 resource_type_name(resource->fields[i].type));
+	appendStringInfo(buf, "\n) SERVER %s OPTIONS (resource %s)",
+					 quote_identifier(server_name),
+					 quote_literal_cstr(resource->name));
+}

@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * resource.h
+ *	  What GitLab has, as data: a descriptor for each resource.
+ *
+ * A descriptor names the endpoints of a resource and its fields with their
+ * types.  All that is specific to a resource stands in it; the planner, the
+ * scan and the API client work from descriptors only.  This module also turns
+ * a JSON value into a Datum and back, and holds no other knowledge of JSON.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GITLAB_PAT_RESOURCE_H
+#define GITLAB_PAT_RESOURCE_H
+
+#include "access/attnum.h"
+#include "access/tupdesc.h"
+#include "lib/stringinfo.h"
+#include "nodes/bitmapset.h"
+#include "utils/relcache.h"
+
+struct TupleTableSlot;
+
+/* An object of GitLab's, as json-c parsed it. */
+typedef struct jsonc_object JsonRecord;
+
+typedef enum FieldType
+{
+	FIELD_BIGINT,
+	FIELD_TEXT,
+	FIELD_BOOLEAN,
+	FIELD_TIMESTAMPTZ,
+	FIELD_DATE,
+	FIELD_TEXT_ARRAY,
+	FIELD_INET_ARRAY
+} FieldType;
+
+/* What may be done with a field. */
+#define FIELD_INSERT		0x01	/* INSERT may give it a value */
+#define FIELD_REQUIRED		0x02	/* INSERT must give it a value */
+#define FIELD_UPDATE		0x04	/* UPDATE may change it */
+#define FIELD_SECRET		0x08	/* only in RETURNING */
+#define FIELD_IDENTITY		0x10	/* names one object for good */
+/* How the field reads once the object is revoked. */
+#define FIELD_TRUE_WHEN_REVOKED		0x20
+#define FIELD_FALSE_WHEN_REVOKED	0x40
+/* How it is sent and read. */
+#define FIELD_IN_PATH		0x80	/* part of the URL, not of the body */
+#define FIELD_NULL_IS_FALSE	0x100	/* old rows hold null and mean false */
+
+typedef struct ResourceField
+{
+	const char *name;			/* in JSON, and by default of the column */
+	FieldType	type;
+	int			flags;
+} ResourceField;
+
+/* A constant query parameter. */
+typedef struct ResourceParameter
+{
+	const char *name;
+	const char *value;
+} ResourceParameter;
+
+typedef struct Resource
+{
+	const char *name;			/* value of the option "resource" */
+	const char *table_name;		/* what IMPORT FOREIGN SCHEMA calls it */
+	const char *singular;		/* for messages: "personal access token" */
+	const char *plural;
+	const char *path;			/* collection below /api/v4; one object is at
+								 * path/<id> */
+	const ResourceParameter *list_parameters;	/* ends with a NULL name */
+	bool		keyset;			/* paged by keyset, not by offset */
+	bool		unseen_is_unauthorized; /* 401 may mean "not there" */
+	bool		writable;
+	const ResourceField *fields;
+	int			nfields;
+} Resource;
+
+/* A value for a field of a request's body. */
+typedef struct ResourceValue
+{
+	const ResourceField *field;
+	Datum		value;
+	bool		isnull;
+} ResourceValue;
+
+extern const Resource *const resource_tokens;
+
+extern const Resource *resource_find(const char *name);
+extern const char *resource_names(void);
+extern const Resource *resource_next(const Resource *resource);
+extern const ResourceField *resource_field(const Resource *resource,
+										   const char *name);
+extern const char *resource_type_name(FieldType type);
+
+extern const ResourceField **resource_bind(const Resource *resource,
+										   Relation rel);
+extern AttrNumber resource_column(const ResourceField **fields, TupleDesc desc,
+								  const char *name);
+
+extern Datum resource_datum(const Resource *resource,
+							const ResourceField *field,
+							JsonRecord *record, bool *isnull);
+extern bool resource_integer(JsonRecord *record, const char *name,
+							 int64 *number);
+extern bool resource_id(JsonRecord *record, int64 *id);
+extern void resource_fill_slot(const Resource *resource,
+							   const ResourceField **fields,
+							   Bitmapset *wanted, JsonRecord *record,
+							   bool revoked, bool secrets,
+							   struct TupleTableSlot *slot);
+extern char *resource_body(const Resource *resource,
+						   JsonRecord *like,
+						   const ResourceValue *values, int nvalues);
+
+extern void resource_import_command(StringInfo buf, const Resource *resource,
+									const char *table_name,
+									const char *server_name);
+
+#endif							/* GITLAB_PAT_RESOURCE_H */

@@ -14,6 +14,7 @@ OBJS = gitlab_pat_fdw.o \
 	src/pushdown.o \
 	src/resource.o \
 	src/scan.o \
+	src/selfrotate.o \
 	src/transaction.o
 
 # The version stands in the control file only.

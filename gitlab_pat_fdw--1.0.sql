@@ -27,7 +27,7 @@ COMMENT ON FUNCTION gitlab_pat_fdw_version()
 IS 'versions of gitlab_pat_fdw, PostgreSQL, libcurl and json-c';
 
 CREATE FUNCTION gitlab_pat_self(
-	server_name name,
+	server name,
 	OUT id bigint,
 	OUT user_id bigint,
 	OUT name text,
@@ -48,6 +48,18 @@ AS 'MODULE_PATHNAME';
 
 COMMENT ON FUNCTION gitlab_pat_self(name)
 IS 'the API token that the server is accessed with, and whether it sees the tokens of all users';
+
+-- The OUT parameters have defaults, so that CALL can leave them out.
+CREATE PROCEDURE gitlab_pat_rotate_self(
+	server name,
+	expires_at date DEFAULT NULL,
+	INOUT id bigint DEFAULT NULL,
+	INOUT new_expires_at date DEFAULT NULL)
+LANGUAGE C
+AS 'MODULE_PATHNAME';
+
+COMMENT ON PROCEDURE gitlab_pat_rotate_self(name, date, bigint, date)
+IS 'rotates the API token in the caller''s user mapping and stores the new one there';
 
 CREATE FUNCTION gitlab_pat_requests(
 	OUT server_name name,

@@ -141,6 +141,16 @@ compat_server_aclcheck(Oid serverid, Oid userid, AclMode mode)
 #endif
 }
 
+static inline bool
+compat_server_ownercheck(Oid serverid, Oid userid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ForeignServerRelationId, serverid, userid);
+#else
+	return pg_foreign_server_ownercheck(serverid, userid);
+#endif
+}
+
 /* 17 added fdw_restrictinfo and 18 disabled_nodes to the path creators. */
 static inline ForeignPath *
 compat_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,

@@ -45,11 +45,12 @@ refuse_credential(const char *server_name, const char *detail)
 }
 
 /*
- * The mapping of a role, or the PUBLIC one.  GetUserMapping() would say that an
- * object is missing; what is missing is an authorization.
+ * The mapping of a role to a server, or else the PUBLIC one, palloc'ed.
+ * GetUserMapping() would say that an object is missing; what is missing is an
+ * authorization: 28000.
  */
-static UserMapping *
-find_mapping(Oid serverid, Oid userid)
+UserMapping *
+connection_mapping(Oid serverid, Oid userid)
 {
 	if (!SearchSysCacheExists2(USERMAPPINGUSERSERVER,
 							   ObjectIdGetDatum(userid),
@@ -303,7 +304,7 @@ connection_get(Oid serverid, Oid userid)
 	}
 	close_unused(true);
 
-	mapping = find_mapping(serverid, userid);
+	mapping = connection_mapping(serverid, userid);
 	dlist_foreach(iter, &pool)
 	{
 		Connection *connection = dlist_container(Connection, link, iter.cur);

@@ -17,6 +17,7 @@
 #ifndef GITLAB_PAT_CONNECTION_H
 #define GITLAB_PAT_CONNECTION_H
 
+#include "foreign/foreign.h"
 #include "http.h"
 #include "lib/ilist.h"
 
@@ -73,6 +74,7 @@ typedef struct Connection
 	int64		self_user_id;
 } Connection;
 
+extern UserMapping *connection_mapping(Oid serverid, Oid userid);
 extern Connection *connection_get(Oid serverid, Oid userid);
 extern Connection *connection_retain(Connection *connection);
 extern void connection_release(Connection *connection);

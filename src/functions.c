@@ -15,6 +15,7 @@
 #include "executor/tuptable.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
+#include "functions.h"
 #include "jsonc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -47,9 +48,12 @@ gitlab_pat_fdw_version(PG_FUNCTION_ARGS)
 											  json_c_version())));
 }
 
-/* The server of that name, which the caller must have USAGE on. */
-static ForeignServer *
-usable_server(const char *name)
+/*
+ * The server of that name, for a function.  Raises an error if there is none,
+ * if it is another wrapper's, or if the caller has no USAGE on it.
+ */
+ForeignServer *
+function_server(const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, false);
 	ForeignDataWrapper *fdw = GetForeignDataWrapper(server->fdwid);
@@ -101,7 +105,7 @@ sees_all_tokens(ApiClient *client)
 Datum
 gitlab_pat_self(PG_FUNCTION_ARGS)
 {
-	ForeignServer *server = usable_server(NameStr(*PG_GETARG_NAME(0)));
+	ForeignServer *server = function_server(NameStr(*PG_GETARG_NAME(0)));
 	ApiClient  *client = api_open(server->serverid, GetUserId());
 	ApiCall    *call = api_get_self(client);
 	TupleDesc	desc;

@@ -286,9 +286,12 @@ gitlab_EndForeignModify(EState *estate, ResultRelInfo *rinfo)
  * ----------
  */
 
-/* Refuses a token that would be dead on arrival.  GitLab's days are UTC's. */
-static void
-check_expiry(Datum expires_at)
+/*
+ * Refuses an expiry, a date, that would make a token dead on arrival.  GitLab's
+ * days are UTC's.
+ */
+void
+modify_check_expiry(Datum expires_at)
 {
 	DateADT		date = DatumGetDateADT(expires_at);
 	DateADT		today = (DateADT) (GetCurrentTimestamp() / USECS_PER_DAY);
@@ -469,7 +472,7 @@ gitlab_ExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 	check_scopes(scopes);
 	if (modify->expires_column &&
 		!slot->tts_isnull[modify->expires_column - 1])
-		check_expiry(slot->tts_values[modify->expires_column - 1]);
+		modify_check_expiry(slot->tts_values[modify->expires_column - 1]);
 
 	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
 	{
@@ -783,7 +786,7 @@ gitlab_ExecForeignUpdate(EState *estate, ResultRelInfo *rinfo,
 	expiry.value = slot->tts_values[modify->expires_column - 1];
 	expiry.isnull = slot->tts_isnull[modify->expires_column - 1];
 	if (!expiry.isnull)
-		check_expiry(expiry.value);
+		modify_check_expiry(expiry.value);
 	old = read_for_update(modify, id, expiry.isnull);
 	if (modify->settings->rotation == ROTATION_NATIVE)
 		call = transaction_rotate(&modify->change, id,

@@ -12,6 +12,8 @@
 
 #include "foreign/fdwapi.h"
 
+extern void modify_check_expiry(Datum expires_at);
+
 extern int	gitlab_IsForeignRelUpdatable(Relation rel);
 extern void gitlab_AddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
 										   RangeTblEntry *target_rte,

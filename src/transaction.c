@@ -296,6 +296,14 @@ transaction_pending(Oid serverid)
 }
 
 
+/* Does the transaction owe anything to anybody? */
+bool
+transaction_any(void)
+{
+	return !dlist_is_empty(&debts);
+}
+
+
 /* ----------
  * Entering what statements do
  * ----------

@@ -50,6 +50,7 @@ extern void transaction_init(void);
 
 extern TokenView transaction_view(Oid serverid, int64 id, CommandId curcid);
 extern bool transaction_pending(Oid serverid);
+extern bool transaction_any(void);
 
 extern ApiCall *transaction_create(const TokenChange *change, const char *path,
 								   const char *body, const char *action,

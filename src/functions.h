@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * functions.h
+ *	  What the SQL functions share.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GITLAB_PAT_FUNCTIONS_H
+#define GITLAB_PAT_FUNCTIONS_H
+
+#include "foreign/foreign.h"
+
+extern ForeignServer *function_server(const char *name);
+
+#endif							/* GITLAB_PAT_FUNCTIONS_H */

@@ -96,13 +96,15 @@ gitlab_pat_fdw_handler(PG_FUNCTION_ARGS)
 	(void) fcinfo;
 	routine->GetForeignRelSize = gitlab_GetForeignRelSize;
 	routine->GetForeignPaths = gitlab_GetForeignPaths;
+	routine->GetForeignUpperPaths = gitlab_GetForeignUpperPaths;
 	routine->GetForeignPlan = gitlab_GetForeignPlan;
-	routine->ExplainForeignScan = gitlab_ExplainForeignScan;
 
 	routine->BeginForeignScan = gitlab_BeginForeignScan;
 	routine->IterateForeignScan = gitlab_IterateForeignScan;
 	routine->ReScanForeignScan = gitlab_ReScanForeignScan;
 	routine->EndForeignScan = gitlab_EndForeignScan;
+	routine->ExplainForeignScan = gitlab_ExplainForeignScan;
+	routine->AnalyzeForeignTable = gitlab_AnalyzeForeignTable;
 
 	routine->IsForeignRelUpdatable = gitlab_IsForeignRelUpdatable;
 	routine->AddForeignUpdateTargets = gitlab_AddForeignUpdateTargets;

@@ -13,6 +13,7 @@
 
 #include "api.h"
 #include "common/pg_prng.h"
+#include "compat.h"
 #include "jsonc.h"
 #include "lib/integerset.h"
 #include "mb/pg_wchar.h"
@@ -34,6 +35,9 @@
 /* A scan whose pages bring no new id this often running would never end. */
 #define MAX_BARREN_PAGES 3
 
+/* GitLab's tokens are longer; shorter words stand in many a message. */
+#define MIN_SECRET_LENGTH 8
+
 bool		api_log_requests = false;
 
 struct ApiClient
@@ -45,6 +49,7 @@ struct ApiClient
 	bool		reloaded;		/* the credential was read anew once */
 	bool		self_checked;	/* GET self was asked after a 401 */
 	bool		self_works;
+	ApiStatistics statistics;
 	MemoryContextCallback callback;
 };
 
@@ -184,6 +189,13 @@ after_attempt(HttpExchange *exchange)
 	int64		wait;
 
 	count_attempt(connection->counters, exchange);
+	if (call->statistics)
+	{
+		call->statistics->requests++;
+		call->statistics->retries += exchange->attempts > 1;
+		call->statistics->bytes += exchange->length;
+		call->statistics->wait_usecs += exchange->duration;
+	}
 	if (api_log_requests)
 		ereport(LOG,
 				(errmsg("GitLab request: %s %s on server \"%s\", status %d, %lld ms, %zu bytes, attempt %d",
@@ -197,13 +209,14 @@ after_attempt(HttpExchange *exchange)
 	 * A cursor may have slept for so long that the server gave up.  That is no
 	 * fault of the server's, so it doesn't count as a retry.
 	 */
-	if (exchange->slept && exchange->failure != HTTP_ANSWERED &&
-		call->repeatable && !call->woken)
+	if (exchange->slept && call->repeatable && !call->woken &&
+		(exchange->failure == HTTP_LOST ||
+		 exchange->failure == HTTP_CANNOT_CONNECT))
 	{
 		call->woken = true;
 		return 0;
 	}
-	if (exchange->attempts > connection->max_retries ||
+	if (exchange->attempts - call->woken > connection->max_retries ||
 		!may_retry(call, exchange))
 		return -1;
 	wait = exchange->failure == HTTP_ANSWERED ? requested_wait(exchange) : -1;
@@ -402,7 +415,9 @@ judge(ApiCall *call)
 		return !call->repeatable && exchange->sent ? API_LOST : API_FAILED;
 	if (status >= 200 && status < 300)
 		return judge_success(call);
-	if (!call->repeatable && status >= 502 && status <= 504)
+	/* a proxy knows nothing of what became of the request */
+	if (!call->repeatable &&
+		((status >= 502 && status <= 504) || (status >= 520 && status <= 530)))
 		return API_LOST;
 	return API_REFUSED;
 }
@@ -524,7 +539,8 @@ sanitize(char *text, const char *credential)
 	unsigned char *out = in;
 	size_t		left;
 
-	blank_tokens(text, credential, 1);
+	if (strlen(credential) >= MIN_SECRET_LENGTH)
+		blank_tokens(text, credential, 1);
 	/* "glpat-" is the default prefix; others are glptt-, gldt-, glsoat-, ... */
 	blank_tokens(text, "glpat-", 10);
 	blank_tokens(text, "gloas-", 10);
@@ -668,7 +684,8 @@ static const struct
 	"Check the API token of the user mapping: it may be wrong, expired, or revoked."},
 	{403, ERRCODE_INSUFFICIENT_PRIVILEGE,
 	"This needs an administrator's API token with the scope \"api\", and with \"admin_mode\" where GitLab's Admin Mode is on."},
-	{404, ERRCODE_UNDEFINED_OBJECT, NULL},
+	{404, ERRCODE_UNDEFINED_OBJECT,
+	"If it should be there, check the server's option \"url\"."},
 	{422, ERRCODE_INVALID_PARAMETER_VALUE, NULL},
 	{429, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, NULL},
 };
@@ -756,7 +773,7 @@ hint_of(ApiCall *call)
 	return hint;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_failure(ApiCall *call, const char *action)
 {
 	char		description[API_DESCRIPTION_SIZE];
@@ -850,7 +867,15 @@ client_call(ApiClient *client, const char *method, const char *path)
 				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
 	api_adopt(client, call);
+	call->statistics = &client->statistics;
 	return call;
+}
+
+/* What the client's calls came to so far. */
+const ApiStatistics *
+api_statistics(ApiClient *client)
+{
+	return &client->statistics;
 }
 
 /*
@@ -878,11 +903,13 @@ credential_renewed(ApiClient *client, ApiCall *call)
 	Connection *current;
 
 	if (call->exchange->failure != HTTP_ANSWERED ||
-		call->exchange->status != 401 || !call->repeatable || client->reloaded)
+		call->exchange->status != 401 || !call->repeatable)
 		return false;
 	/* another call of this client may have found out already */
 	if (call->connection != client->connection)
 		return true;
+	if (client->reloaded)
+		return false;
 	client->reloaded = true;
 	current = api_reload(call->connection, client->userid);
 	if (current == NULL)
@@ -1032,8 +1059,18 @@ api_own_user_id(ApiClient *client)
  * the lookup of one id.  The first step is taken alone; when more than it
  * brings is asked for, up to `concurrency` steps are under way at a time.
  * Their records are delivered in the order of the steps.
+ *
+ * A listing by offsets is read while others create, use and revoke objects.
+ * No id is delivered twice.  Pages after the first are limited to what had been
+ * created when that was answered, and what was created within that second is
+ * asked for apart, by the stream `late`.  When rows leave the selection or
+ * enter it, later ones slide to other pages; then the total changes, and the
+ * listing is read again, for what slid past.
  * ----------
  */
+
+/* How often a listing is read again before the scan gives up. */
+#define MAX_PASSES 4
 
 typedef enum StreamKind
 {
@@ -1042,36 +1079,51 @@ typedef enum StreamKind
 	STREAM_LOOKUPS				/* one id a step */
 } StreamKind;
 
+/* The ids that were delivered. */
+typedef struct SeenIds
+{
+	IntegerSet *ascending;		/* those that came in ascending order */
+	uint64		highest;
+	HTAB	   *stragglers;		/* the others, or NULL */
+	MemoryContext context;
+} SeenIds;
+
 struct ApiStream
 {
 	ApiClient  *client;
 	const Resource *resource;
 	StreamKind	kind;
 	MemoryContext context;
-	List	   *parameters;		/* of ApiParameter */
-	int			page_size;
+	ApiListing	listing;
 	int			concurrency;
 	int64	   *ids;			/* of lookups */
 	const char *action;			/* for messages */
+	SeenIds    *seen;
 
 	/* steps are numbered from 1 */
 	int64		current;		/* the step being delivered, 0: none yet */
 	int64		sent;			/* the last step that was sent */
 	int64		last;			/* the last step there is, or -1 if unknown */
-	bool		ended;
-	ApiCall   **window;			/* by step modulo concurrency */
+	bool		ended;			/* there is no step after the current one */
+	ApiCall   **window;			/* by step modulo concurrency + 1 */
 	char	   *cursor;			/* of the next page, by keyset */
+	bool		fitted;			/* the first page is smaller than the others */
+
+	/* noticing changes */
+	char	   *frozen_at;		/* pages after the first were created by then */
+	int			pass;			/* the listing is being read for this time */
+	int64		total;			/* as the pages of this pass said, or -1 */
+	bool		slid;			/* they did not agree */
+	bool		brought_new;	/* this pass delivered something */
+	ApiStream  *late;			/* created within the first answer's second */
+	bool		is_late;
+	char	   *previous_key;	/* for checking the order */
 
 	/* the records of the current step */
 	MemoryContext step_context;
 	JsonRecord **records;
 	int			nrecords;
 	int			next_record;
-
-	/* ids that were delivered */
-	IntegerSet *seen;			/* those that came in ascending order */
-	uint64		highest;
-	HTAB	   *stragglers;		/* the others */
 	int			barren;			/* pages running that brought nothing new */
 };
 
@@ -1090,8 +1142,10 @@ stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
 	stream->kind = kind;
 	stream->context = context;
 	stream->concurrency = concurrency;
-	stream->window = palloc0(sizeof(ApiCall *) * concurrency);
+	stream->window = palloc0(sizeof(ApiCall *) * (concurrency + 1));
 	stream->last = -1;
+	stream->pass = 1;
+	stream->total = -1;
 	stream->action = psprintf("read %s", resource->plural);
 	stream->step_context = AllocSetContextCreate(context, "GitLab page",
 												 ALLOCSET_SMALL_SIZES);
@@ -1100,30 +1154,33 @@ stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
 }
 
 /*
- * Starts reading a collection.  parameters are ApiParameters, which must live
- * as long as the stream.  The stream belongs to the current memory context,
- * which must not outlive the client's.
+ * Starts reading a collection.  The listing is copied, but for its parameters,
+ * which must live as long as the stream.  The stream belongs to the current
+ * memory context, which must not outlive the client's.
  */
 ApiStream *
-api_list(ApiClient *client, const Resource *resource, List *parameters,
-		 int page_size, int concurrency)
+api_list(ApiClient *client, const Resource *resource, const ApiListing *listing)
 {
 	ApiStream  *stream = stream_create(client, resource, resource->keyset ?
 									   STREAM_KEYSET : STREAM_PAGES,
-									   concurrency);
+									   listing->concurrency);
 	MemoryContext saved = MemoryContextSwitchTo(stream->context);
 
-	stream->parameters = parameters;
-	stream->page_size = page_size;
-	stream->seen = intset_create();
+	stream->listing = *listing;
+	stream->fitted = stream->kind == STREAM_PAGES &&
+		listing->first_page_size > 0 &&
+		listing->first_page_size < listing->page_size;
+	stream->seen = palloc0(sizeof(SeenIds));
+	stream->seen->context = stream->context;
+	stream->seen->ascending = intset_create();
 	MemoryContextSwitchTo(saved);
 	return stream;
 }
 
 /* Starts looking up some ids, which must be distinct; they are copied. */
 ApiStream *
-api_lookup(ApiClient *client, const Resource *resource, int64 *ids, int nids,
-		   int concurrency)
+api_lookup(ApiClient *client, const Resource *resource, const int64 *ids,
+		   int nids, int concurrency)
 {
 	ApiStream  *stream = stream_create(client, resource, STREAM_LOOKUPS,
 									   concurrency);
@@ -1136,6 +1193,43 @@ api_lookup(ApiClient *client, const Resource *resource, int64 *ids, int nids,
 	return stream;
 }
 
+static int
+page_size(const ApiStream *stream)
+{
+	return stream->fitted ? stream->listing.first_page_size :
+		stream->listing.page_size;
+}
+
+/*
+ * Adds the listing's parameters, and limits pages after the first to what had
+ * been created when that was answered.
+ */
+static void
+add_parameters(ApiStream *stream, ApiCall *call, bool frozen)
+{
+	const char *limit = frozen ? stream->resource->created_before : NULL;
+	ListCell   *lc;
+
+	foreach(lc, stream->listing.parameters)
+	{
+		ApiParameter *parameter = lfirst(lc);
+		const char *value = parameter->value;
+
+		if (limit && strcmp(parameter->name, limit) == 0)
+		{
+			/* both have the same form, whose order is that of time */
+			if (strcmp(stream->frozen_at, value) < 0)
+				value = stream->frozen_at;
+			limit = NULL;
+		}
+		http_add_parameter(call->exchange, parameter->name, value);
+	}
+	if (limit)
+		http_add_parameter(call->exchange, limit, stream->frozen_at);
+	for (const ResourceParameter *p = stream->resource->list_parameters; p->name; p++)
+		http_add_parameter(call->exchange, p->name, p->value);
+}
+
 static ApiCall *
 step_call(ApiStream *stream, int64 step)
 {
@@ -1143,7 +1237,6 @@ step_call(ApiStream *stream, int64 step)
 	char		path[128];
 	char		number[32];
 	ApiCall    *call;
-	ListCell   *lc;
 
 	if (stream->kind == STREAM_LOOKUPS)
 	{
@@ -1153,15 +1246,8 @@ step_call(ApiStream *stream, int64 step)
 	}
 
 	call = client_call(stream->client, "GET", resource->path);
-	foreach(lc, stream->parameters)
-	{
-		ApiParameter *parameter = lfirst(lc);
-
-		http_add_parameter(call->exchange, parameter->name, parameter->value);
-	}
-	for (const ResourceParameter *p = resource->list_parameters; p->name; p++)
-		http_add_parameter(call->exchange, p->name, p->value);
-	snprintf(number, sizeof(number), "%d", stream->page_size);
+	add_parameters(stream, call, stream->frozen_at != NULL);
+	snprintf(number, sizeof(number), "%d", page_size(stream));
 	http_add_parameter(call->exchange, "per_page", number);
 	if (stream->kind == STREAM_PAGES)
 	{
@@ -1173,18 +1259,69 @@ step_call(ApiStream *stream, int64 step)
 	return call;
 }
 
+static ApiCall **
+step_slot(ApiStream *stream, int64 step)
+{
+	return &stream->window[step % (stream->concurrency + 1)];
+}
+
 /* Sends a step's request, and remembers it in the window. */
 static void
 send_step(ApiStream *stream, int64 step)
 {
 	ApiCall    *call = step_call(stream, step);
 
-	stream->window[step % stream->concurrency] = call;
+	*step_slot(stream, step) = call;
 	api_call_start(call);
 	stream->sent = Max(stream->sent, step);
 }
 
-/* Sends the requests that are to be under way while `step` is delivered. */
+static void
+free_step(ApiStream *stream, int64 step)
+{
+	ApiCall   **slot = step_slot(stream, step);
+
+	if (*slot)
+		api_call_free(*slot);
+	*slot = NULL;
+}
+
+/*
+ * The stream of what was created within the second of the first answer, or
+ * after it.
+ */
+static ApiStream *
+late_stream(ApiStream *stream)
+{
+	MemoryContext saved = MemoryContextSwitchTo(stream->context);
+	const char *name = stream->resource->created_after;
+	ApiParameter *since = palloc(sizeof(ApiParameter));
+	ApiListing	listing = stream->listing;
+	ApiStream  *late;
+	ListCell   *lc;
+
+	since->name = name;
+	since->value = stream->frozen_at;
+	listing.parameters = NIL;
+	listing.first_page_size = 0;
+	foreach(lc, stream->listing.parameters)
+	{
+		ApiParameter *parameter = lfirst(lc);
+
+		if (strcmp(parameter->name, name) != 0)
+			listing.parameters = lappend(listing.parameters, parameter);
+		else if (strcmp(parameter->value, since->value) > 0)
+			since->value = parameter->value;
+	}
+	listing.parameters = lappend(listing.parameters, since);
+	late = api_list(stream->client, stream->resource, &listing);
+	late->seen = stream->seen;
+	late->is_late = true;
+	MemoryContextSwitchTo(saved);
+	return late;
+}
+
+/* Sends the requests that are to be under way while `step` is waited for. */
 static void
 send_ahead(ApiStream *stream, int64 step)
 {
@@ -1198,23 +1335,28 @@ send_ahead(ApiStream *stream, int64 step)
 		until = Max(Min(until, stream->last), step);
 	for (int64 i = stream->sent + 1; i <= until; i++)
 		send_step(stream, i);
+
+	/* what is created meanwhile is asked for as soon as there is room */
+	if (stream->late && stream->late->sent == 0 &&
+		stream->sent - step + 1 < stream->concurrency)
+		send_step(stream->late, 1);
 }
 
-static void
-free_step(ApiStream *stream, int64 step)
+/*
+ * Sends the first request of a stream that will be read later.
+ */
+void
+api_prefetch(ApiStream *stream)
 {
-	ApiCall   **slot = &stream->window[step % stream->concurrency];
-
-	if (*slot)
-		api_call_free(*slot);
-	*slot = NULL;
+	if (stream->sent == 0 && (stream->last < 0 || stream->last > 0))
+		send_step(stream, 1);
 }
 
 /* Waits for a step's answer; with a new credential if there is one. */
 static ApiCall *
 finish_step(ApiStream *stream, int64 step)
 {
-	ApiCall   **slot = &stream->window[step % stream->concurrency];
+	ApiCall   **slot = step_slot(stream, step);
 
 	for (;;)
 	{
@@ -1228,32 +1370,32 @@ finish_step(ApiStream *stream, int64 step)
 
 /* Is this id new to the stream? */
 static bool
-is_new(ApiStream *stream, int64 id)
+is_new(SeenIds *seen, int64 id)
 {
 	bool		found;
 
-	if ((uint64) id > stream->highest)
+	if ((uint64) id > seen->highest)
 	{
-		intset_add_member(stream->seen, id);
-		stream->highest = id;
+		intset_add_member(seen->ascending, id);
+		seen->highest = id;
 		return true;
 	}
-	if (intset_is_member(stream->seen, id))
+	if (intset_is_member(seen->ascending, id))
 		return false;
-	if (stream->stragglers == NULL)
+	if (seen->stragglers == NULL)
 	{
 		HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(int64),
-			.hcxt = stream->context
+			.hcxt = seen->context
 		};
 
-		stream->stragglers = hash_create("GitLab ids", 256, &ctl,
-										 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		seen->stragglers = hash_create("GitLab ids", 256, &ctl,
+									   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	(void) hash_search(stream->stragglers, &id, HASH_ENTER, &found);
+	(void) hash_search(seen->stragglers, &id, HASH_ENTER, &found);
 	return !found;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_answer(ApiStream *stream, ApiCall *call, const char *detail)
 {
 	ereport(ERROR,
@@ -1264,11 +1406,62 @@ refuse_answer(ApiStream *stream, ApiCall *call, const char *detail)
 					   call->exchange->target)));
 }
 
+pg_noreturn static void
+refuse_changes(ApiStream *stream, ApiCall *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not %s on server \"%s\" because of concurrent changes",
+					stream->action, call->connection->server_name),
+			 errdetail("Rows moved between the pages of the list while it was read."),
+			 errhint("The transaction might succeed if retried.")));
+}
+
+/*
+ * Checks that a record belongs after the one before, if the scan has promised
+ * an order.  Ids are compared as numbers, dates in their ISO form as strings;
+ * null is above all.
+ */
+static void
+check_order(ApiStream *stream, ApiCall *call, JsonRecord *record)
+{
+	const char *field = stream->listing.order_by;
+	JsonRecord *value;
+	const char *text;
+	int64		id;
+	char		key[64];
+	int			comparison;
+
+	if (field == NULL)
+		return;
+	if (resource_integer(record, field, &id))
+		snprintf(key, sizeof(key), "0%020lld", (long long) id);
+	else if (json_object_object_get_ex(record, field, &value) && value)
+	{
+		text = json_object_get_string(value);
+		snprintf(key, sizeof(key), "0%s", text);
+	}
+	else
+		strlcpy(key, "1", sizeof(key));
+	comparison = stream->previous_key ? strcmp(stream->previous_key, key) : 0;
+	if (stream->listing.descending ? comparison < 0 : comparison > 0)
+	{
+		if (stream->pass > 1 || stream->is_late)
+			refuse_changes(stream, call);
+		refuse_answer(stream, call,
+					  "The answer is not in the order that was asked for.");
+	}
+	if (stream->previous_key == NULL)
+		stream->previous_key = MemoryContextAlloc(stream->context, sizeof(key));
+	strcpy(stream->previous_key, key);
+}
+
 /* Takes the records of a page that have not come before. */
 static void
 take_page(ApiStream *stream, ApiCall *call)
 {
 	size_t		n;
+	int64		patience = MAX_BARREN_PAGES;
 
 	if (!json_object_is_type(call->record, json_type_array))
 		refuse_answer(stream, call, "The answer is not a JSON array.");
@@ -1282,15 +1475,22 @@ take_page(ApiStream *stream, ApiCall *call)
 		if (!resource_id(record, &id))
 			refuse_answer(stream, call,
 						  "An element of the answer has no valid field \"id\".");
-		if (is_new(stream, id))
-			stream->records[stream->nrecords++] = record;
+		if (!is_new(stream->seen, id))
+			continue;
+		check_order(stream, call, record);
+		stream->records[stream->nrecords++] = record;
 	}
 	if (n == 0)
 		stream->ended = true;
+	if (stream->nrecords > 0)
+		stream->brought_new = true;
 	stream->barren = stream->nrecords > 0 ? 0 : stream->barren + 1;
-	if (stream->barren >= MAX_BARREN_PAGES)
-		refuse_answer(stream, call,
-					  "The pages of the list repeat themselves.");
+
+	/* reading again is expected to bring nothing, but not without an end */
+	if (stream->pass > 1)
+		patience += Max(stream->last, 100);
+	if (stream->barren >= patience && !stream->ended)
+		refuse_answer(stream, call, "The pages of the list repeat themselves.");
 }
 
 /* Takes the record that a lookup brought. */
@@ -1304,6 +1504,39 @@ take_object(ApiStream *stream, ApiCall *call, int64 wanted)
 					  "The answer is not an object with the \"id\" that was asked for.");
 	stream->records = palloc(sizeof(JsonRecord *));
 	stream->records[stream->nrecords++] = call->record;
+}
+
+/* When the first page was answered, in the form of a parameter; or NULL. */
+static char *
+answer_time(ApiStream *stream, ApiCall *call)
+{
+	const char *date = http_header(call->exchange, "Date");
+	pg_time_t	when = date ? (pg_time_t) http_parse_date(date) : -1;
+	char		buf[64];
+
+	if (when < 0)
+		return NULL;
+	pg_strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S.000Z", pg_gmtime(&when));
+	return MemoryContextStrdup(stream->context, buf);
+}
+
+/* Learns from a page's headers whether rows slid while the list was read. */
+static void
+learn_changes(ApiStream *stream, ApiCall *call)
+{
+	int64		total = integer_header(call->exchange, "X-Total");
+
+	if (total >= 0 && stream->total >= 0 && total != stream->total)
+		stream->slid = true;
+	if (total >= 0)
+		stream->total = total;
+	if (stream->resource->created_before && !stream->is_late &&
+		stream->frozen_at == NULL && !stream->fitted && !stream->ended)
+	{
+		stream->frozen_at = answer_time(stream, call);
+		if (stream->frozen_at)
+			stream->late = late_stream(stream);
+	}
 }
 
 /* Learns from a page's headers which pages follow. */
@@ -1322,42 +1555,117 @@ learn_paging(ApiStream *stream, ApiCall *call)
 		if (cursor)
 		{
 			stream->cursor = MemoryContextStrdup(stream->context, cursor);
+			if (stream->current > 1)
+				send_step(stream, stream->current + 1);
 			return;
 		}
 		/* a server that knows no keyset here answers by offset */
 		if (next && next[0])
 			stream->kind = STREAM_PAGES;
 	}
-	if (next == NULL || next[0] == '\0')
-		stream->ended = true;
 	pages = integer_header(call->exchange, "X-Total-Pages");
 	if (pages > 0)
 		stream->last = pages;
+
+	/*
+	 * An empty header says that this is the last page.  If a proxy has removed
+	 * the headers, a page that is not full does.
+	 */
+	if (next == NULL ? (pages > 0 ? stream->current >= pages :
+						json_object_array_length(call->record) < (size_t) page_size(stream)) :
+		next[0] == '\0')
+		stream->ended = true;
+	learn_changes(stream, call);
+}
+
+/* Forgets all steps, to read the listing from its beginning. */
+static void
+restart(ApiStream *stream)
+{
+	for (int i = 0; i <= stream->concurrency; i++)
+		free_step(stream, i);
+	stream->current = stream->sent = 0;
+	stream->last = -1;
+	stream->ended = false;
+	stream->total = -1;
+	stream->slid = false;
+	stream->brought_new = false;
+	stream->barren = 0;
+}
+
+/*
+ * The steps of a listing are at their end.  True if it has to be read again,
+ * because rows slid past.
+ */
+static bool
+must_read_again(ApiStream *stream)
+{
+	if (stream->kind != STREAM_PAGES || stream->is_late || !stream->slid)
+		return false;
+	if (stream->pass > 1 && !stream->brought_new)
+		return false;
+	if (stream->pass == MAX_PASSES)
+		refuse_changes(stream, *step_slot(stream, stream->current));
+	restart(stream);
+	stream->pass++;
+	return true;
+}
+
+/* Has a listing that began with a small page to begin anew? */
+static bool
+must_unfit(ApiStream *stream)
+{
+	if (!stream->fitted || stream->current == 0 || stream->ended)
+		return false;
+	restart(stream);
+	stream->fitted = false;
+	return true;
+}
+
+/*
+ * Can a refusal mean that there is nothing, rather than that something is
+ * wrong?  That is so for a lookup, and for the beginning of a listing for an
+ * owner who may not exist.
+ */
+static bool
+may_be_absent(const ApiStream *stream, int64 step)
+{
+	ListCell   *lc;
+
+	if (stream->kind == STREAM_LOOKUPS)
+		return true;
+	if (step > 1 || stream->resource->owner_parameter == NULL)
+		return false;
+	foreach(lc, stream->listing.parameters)
+		if (strcmp(((ApiParameter *) lfirst(lc))->name,
+				   stream->resource->owner_parameter) == 0)
+			return true;
+	return false;
 }
 
 /* Makes the records of the next step current.  False: there is none. */
 static bool
 next_step(ApiStream *stream)
 {
-	int64		step = stream->current + 1;
+	int64		step;
 	MemoryContext saved;
 	ApiCall    *call;
 
-	if (stream->ended ||
-		(stream->kind == STREAM_LOOKUPS && step > stream->last))
+	stream->nrecords = stream->next_record = 0;
+	if (stream->kind == STREAM_LOOKUPS ? stream->current == stream->last :
+		(stream->ended && !must_read_again(stream)))
 		return false;
+	(void) must_unfit(stream);
 	if (stream->current > 0)
 		free_step(stream, stream->current);
 	MemoryContextReset(stream->step_context);
 	stream->records = NULL;
-	stream->nrecords = stream->next_record = 0;
-	stream->current = step;
+	stream->current = step = stream->current + 1;
 
 	send_ahead(stream, step);
 	call = finish_step(stream, step);
 	saved = MemoryContextSwitchTo(stream->step_context);
-	if (api_call_judge(call) == API_REFUSED &&
-		(stream->kind == STREAM_LOOKUPS || stream->resource->unseen_is_unauthorized) &&
+	if (api_call_judge(call) == API_REFUSED && may_be_absent(stream, step) &&
 		means_absent(stream->client, call))
 		stream->ended = stream->kind != STREAM_LOOKUPS;
 	else
@@ -1372,6 +1680,7 @@ next_step(ApiStream *stream)
 		}
 	}
 	MemoryContextSwitchTo(saved);
+	stream->client->statistics.pages++;
 	return true;
 }
 
@@ -1383,8 +1692,19 @@ JsonRecord *
 api_next(ApiStream *stream)
 {
 	while (stream->next_record >= stream->nrecords)
-		if (!next_step(stream))
-			return NULL;
+	{
+		if (next_step(stream))
+			continue;
+		if (stream->late)
+		{
+			JsonRecord *record = api_next(stream->late);
+
+			if (record)
+				return record;
+		}
+		return NULL;
+	}
+	stream->client->statistics.rows++;
 	return stream->records[stream->next_record++];
 }
 
@@ -1395,7 +1715,7 @@ api_next(ApiStream *stream)
 bool
 api_rewind(ApiStream *stream)
 {
-	if (stream->current > 1)
+	if (stream->current > 1 || stream->pass > 1)
 		return false;
 	stream->next_record = 0;
 	return true;
@@ -1405,7 +1725,36 @@ api_rewind(ApiStream *stream)
 void
 api_end(ApiStream *stream)
 {
-	for (int i = 0; i < stream->concurrency; i++)
+	if (stream->late)
+		for (int i = 0; i <= stream->late->concurrency; i++)
+			free_step(stream->late, i);
+	for (int i = 0; i <= stream->concurrency; i++)
 		free_step(stream, i);
 	MemoryContextDelete(stream->context);
+}
+
+/*
+ * How many objects a listing with these parameters has, by one request; -1 if
+ * GitLab does not say, as above 10,000.
+ */
+int64
+api_total(ApiClient *client, const Resource *resource, List *parameters)
+{
+	ApiListing	listing = {.parameters = parameters, .page_size = 1,
+		.concurrency = 1
+	};
+	ApiStream  *stream = api_list(client, resource, &listing);
+	ApiCall    *call;
+	int64		total = 0;
+
+	send_step(stream, 1);
+	call = finish_step(stream, 1);
+	if (api_call_judge(call) != API_REFUSED || !may_be_absent(stream, 1) ||
+		!means_absent(client, call))
+	{
+		api_check(call, stream->action);
+		total = integer_header(call->exchange, "X-Total");
+	}
+	api_end(stream);
+	return total;
 }

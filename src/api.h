@@ -47,9 +47,32 @@ typedef struct ApiCall
 	bool		woken;			/* was sent again after having slept */
 	bool		judged;			/* outcome and record are set */
 	ApiOutcome	outcome;
+	struct ApiStatistics *statistics;	/* its client's, or NULL */
 	const char *problem;		/* why a 2xx could not be read; a constant */
 	JsonRecord *record;			/* the body's JSON; goes with the call */
 } ApiCall;
+
+/* What a client's calls came to. */
+typedef struct ApiStatistics
+{
+	int64		requests;		/* attempts, retries included */
+	int64		retries;
+	int64		pages;			/* answers of streams that were read */
+	int64		rows;			/* records that streams delivered */
+	int64		bytes;
+	int64		wait_usecs;		/* of all attempts, which may overlap */
+} ApiStatistics;
+
+/* How to read a collection. */
+typedef struct ApiListing
+{
+	List	   *parameters;		/* of ApiParameter */
+	int			page_size;
+	int			first_page_size;	/* if no more is expected, or 0 */
+	int			concurrency;
+	const char *order_by;		/* a field whose order was promised, or NULL */
+	bool		descending;
+} ApiListing;
 
 /* A statement's access to a server, as a role. */
 typedef struct ApiClient ApiClient;
@@ -90,11 +113,15 @@ extern Connection *api_reload(Connection *connection, Oid userid);
 
 /* Streams */
 extern ApiStream *api_list(ApiClient *client, const Resource *resource,
-						   List *parameters, int page_size, int concurrency);
+						   const ApiListing *listing);
 extern ApiStream *api_lookup(ApiClient *client, const Resource *resource,
-							 int64 *ids, int nids, int concurrency);
+							 const int64 *ids, int nids, int concurrency);
+extern void api_prefetch(ApiStream *stream);
 extern JsonRecord *api_next(ApiStream *stream);
 extern bool api_rewind(ApiStream *stream);
 extern void api_end(ApiStream *stream);
+extern int64 api_total(ApiClient *client, const Resource *resource,
+					   List *parameters);
+extern const ApiStatistics *api_statistics(ApiClient *client);
 
 #endif							/* GITLAB_PAT_API_H */

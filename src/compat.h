@@ -42,6 +42,11 @@
 #error "gitlab_pat_fdw needs PostgreSQL 15 or later"
 #endif
 
+/* Since 18 a function that does not return says so in front. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* Since 18 a module can say its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define GITLAB_PAT_MODULE_MAGIC \

@@ -28,6 +28,7 @@
 
 static dlist_head pool = DLIST_STATIC_INIT(pool);
 static dlist_head counters = DLIST_STATIC_INIT(counters);
+static uint64 invalidations = 0;
 
 
 /* ----------
@@ -35,7 +36,7 @@ static dlist_head counters = DLIST_STATIC_INIT(counters);
  * ----------
  */
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_credential(const char *server_name, const char *detail)
 {
 	ereport(ERROR,
@@ -144,6 +145,7 @@ on_invalidation(Datum arg, SyscacheId cacheid, uint32 hashvalue)
 	dlist_iter	iter;
 
 	(void) arg;
+	invalidations++;
 	dlist_foreach(iter, &pool)
 	{
 		Connection *connection = dlist_container(Connection, link, iter.cur);
@@ -235,6 +237,7 @@ make_client(MemoryContext context, const ServerSettings *server,
 static Connection *
 make_connection(UserMapping *mapping, Oid userid)
 {
+	uint64		before = invalidations;
 	ServerSettings *server = option_server(mapping->serverid);
 	const char *token = option_value(mapping->options, "token");
 	const char *file = option_value(mapping->options, "token_file");
@@ -280,6 +283,8 @@ make_connection(UserMapping *mapping, Oid userid)
 	dlist_push_tail(&pool, &connection->link);
 	MemoryContextRegisterResetCallback(context, callback);
 	MemoryContextSetParent(context, TopMemoryContext);
+	/* the callback did not know it yet */
+	connection->stale = invalidations != before;
 	MemoryContextSwitchTo(saved);
 	return connection;
 }

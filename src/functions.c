@@ -57,12 +57,14 @@ function_server(const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, false);
 	ForeignDataWrapper *fdw = GetForeignDataWrapper(server->fdwid);
+	const char *handler = OidIsValid(fdw->fdwhandler) ?
+		get_func_name(fdw->fdwhandler) : NULL;
 	AclResult	result = compat_server_aclcheck(server->serverid, GetUserId(),
 												ACL_USAGE);
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FOREIGN_SERVER, server->servername);
-	if (strcmp(get_func_name(fdw->fdwhandler), "gitlab_pat_fdw_handler") != 0)
+	if (handler == NULL || strcmp(handler, "gitlab_pat_fdw_handler") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" does not belong to gitlab_pat_fdw",

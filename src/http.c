@@ -36,6 +36,10 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "gitlab_pat_fdw needs libcurl 7.87 or later"
+#endif
+
 /* GitLab sends about 2 kB of headers; an honest proxy adds little to it. */
 #define MAX_HEADER_BYTES (64 * 1024)
 
@@ -101,7 +105,7 @@ typedef struct HttpTransfer
 	size_t		header_bytes;
 	bool		broken;			/* out of memory while being prepared */
 	bool		connected;		/* the request could go out */
-	bool		too_large;
+	int			limit;			/* that the answer exceeded, in bytes; or 0 */
 	int64		driven;			/* us, this attempt */
 	int64		resume_at;		/* us, when backing off */
 	int64		back_off;		/* us, length of the back-off */
@@ -261,8 +265,7 @@ on_write(char *chunk, size_t size, size_t nitems, void *arg)
 
 	if (n > limit - exchange->length)
 	{
-		transfer->too_large = true;
-		set_error(transfer, "The body is larger than %d bytes", (int) limit);
+		transfer->limit = (int) limit;
 		return 0;
 	}
 	if (exchange->length + n + 1 > transfer->capacity)
@@ -297,9 +300,7 @@ on_header(char *line, size_t size, size_t nitems, void *arg)
 	transfer->header_bytes += size * nitems;
 	if (transfer->header_bytes > MAX_HEADER_BYTES)
 	{
-		transfer->too_large = true;
-		set_error(transfer, "The headers are larger than %d bytes",
-				  MAX_HEADER_BYTES);
+		transfer->limit = MAX_HEADER_BYTES;
 		return 0;
 	}
 	return size * nitems;
@@ -321,7 +322,7 @@ classify(CURLcode code, const HttpTransfer *transfer)
 		case CURLE_OUT_OF_MEMORY:
 			return HTTP_NO_MEMORY;
 		case CURLE_WRITE_ERROR:
-			return transfer->too_large ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
+			return transfer->limit > 0 ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_SSL_CERTPROBLEM:
@@ -493,7 +494,7 @@ attempt_begin(HttpTransfer *transfer)
 	transfer->body_offset = 0;
 	transfer->header_bytes = 0;
 	transfer->connected = false;
-	transfer->too_large = false;
+	transfer->limit = 0;
 	transfer->driven = 0;
 	transfer->error[0] = '\0';
 
@@ -540,7 +541,13 @@ collect_finished(HttpClient *client)
 								 &status);
 		Assert(transfer != NULL);
 		transfer->exchange->status = (int) status;
-		if (code != CURLE_OK && transfer->error[0] == '\0')
+		if (transfer->limit > 0)
+			set_error(transfer, "The limit is %d bytes", transfer->limit);
+		else if (code == CURLE_SEND_FAIL_REWIND)
+			strlcpy(transfer->error,
+					"The server closed the connection while the request was sent",
+					sizeof(transfer->error));
+		else if (code != CURLE_OK && transfer->error[0] == '\0')
 			strlcpy(transfer->error, curl_easy_strerror(code),
 					sizeof(transfer->error));
 		attempt_over(transfer, classify(code, transfer));
@@ -600,6 +607,13 @@ client_turn(HttpClient *client)
 	dlist_mutable_iter iter;
 
 	client->clock = now;
+	dlist_foreach_modify(iter, &client->transfers)
+	{
+		HttpTransfer *transfer = dlist_container(HttpTransfer, link, iter.cur);
+
+		if (transfer->state == TRANSFER_ACTIVE)
+			transfer->driven += elapsed;
+	}
 	if (client->timer_due >= 0 && client->timer_due <= now)
 	{
 		client->timer_due = -1;
@@ -621,7 +635,6 @@ client_turn(HttpClient *client)
 		}
 		else
 		{
-			transfer->driven += elapsed;
 			if (time_left(transfer, &limit) <= 0)
 			{
 				set_error(transfer, transfer->connected ?
@@ -684,7 +697,9 @@ client_wait(HttpClient *client, long timeout_ms)
 	 */
 	set = compat_wait_event_set(client->nsockets + 2);
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	if (IsUnderPostmaster)
+		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+						  NULL);
 	for (int i = 0; i < client->nsockets; i++)
 	{
 		uint32		flags = 0;
@@ -1024,6 +1039,8 @@ http_start(HttpExchange *exchange)
 {
 	HttpClient *client = exchange->client;
 
+	/* the time that the client lay idle is none of this transfer's */
+	resume_clock(client);
 	dlist_push_tail(&client->transfers, &exchange->transfer->link);
 	attempt_begin(exchange->transfer);
 }
@@ -1084,9 +1101,11 @@ url_parameter(const char *url, const char *name)
 		if (strncmp(p, name, length) == 0 && p[length] == '=')
 		{
 			char	   *value = p + length + 1;
-			char	   *decoded = curl_easy_unescape(NULL, value,
-													 (int) strcspn(value, "&"),
-													 NULL);
+			int			size = (int) strcspn(value, "&");
+
+			/* to libcurl, a size of 0 means that of the string */
+			char	   *decoded = size == 0 ? NULL :
+				curl_easy_unescape(NULL, value, size, NULL);
 
 			if (decoded)
 				result = pstrdup(decoded);

@@ -104,7 +104,8 @@ gitlab_AddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
 						RelationGetRelationName(target_relation)),
 				 errhint("Add the column: ALTER FOREIGN TABLE %s ADD COLUMN id bigint.",
 						 quote_identifier(RelationGetRelationName(target_relation)))));
-	row = makeWholeRowVar(target_rte, rtindex, 0, false);
+	/* as the executor makes it, so that partitions can share it */
+	row = makeVar(rtindex, InvalidAttrNumber, RECORDOID, -1, InvalidOid, 0);
 	add_row_identity_var(root, row, rtindex, ROW_COLUMN);
 }
 
@@ -122,11 +123,11 @@ check_updated_columns(PlannerInfo *root, Index rtindex, Relation rel,
 		AttrNumber	attno = col + FirstLowInvalidHeapAttributeNumber;
 		const ResourceField *field = attno > 0 ? fields[attno - 1] : NULL;
 
-		if (field && !(field->flags & FIELD_UPDATE))
+		if (field == NULL || !(field->flags & FIELD_UPDATE))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot update column \"%s\" of foreign table \"%s\"",
-							NameStr(TupleDescAttr(RelationGetDescr(rel), attno - 1)->attname),
+							get_attname(RelationGetRelid(rel), attno, false),
 							RelationGetRelationName(rel)),
 					 errdetail("GitLab cannot change a token: only \"expires_at\" can be set, which replaces the token by a new one."),
 					 errhint("To change anything else, INSERT a new token and DELETE the old one.")));
@@ -139,18 +140,25 @@ check_updated_columns(PlannerInfo *root, Index rtindex, Relation rel,
  */
 static void
 check_native_rotation(PlannerInfo *root, Index rtindex, Relation rel,
-					  AttrNumber id_column)
+					  const ResourceField **fields)
 {
 	RelOptInfo *baserel = find_base_rel(root, rtindex);
+	PushdownTable table = {
+		.root = root,
+		.relid = rtindex,
+		.resource = resource_tokens,
+		.fields = fields
+	};
 	ListCell   *lc;
 
 	foreach(lc, baserel->baserestrictinfo)
 	{
-		Expr	   *clause = lfirst_node(RestrictInfo, lc)->clause;
-		Expr	   *id = pushdown_equal_id(root, baserel, id_column, clause);
+		PushdownClause clause;
 
-		if (id && (IsA(eval_const_expressions(root, (Node *) id), Const) ||
-				   !contain_volatile_functions((Node *) id)))
+		if (pushdown_clause(&table, lfirst_node(RestrictInfo, lc)->clause,
+							false, &clause) &&
+			(clause.field->flags & FIELD_IDENTITY) &&
+			clause.operator == CONDITION_EQUAL)
 			return;
 	}
 	ereport(ERROR,
@@ -159,6 +167,22 @@ check_native_rotation(PlannerInfo *root, Index rtindex, Relation rel,
 					RelationGetRelationName(rel)),
 			 errdetail("It takes effect at once and cannot be undone, so it is done to one token per statement."),
 			 errhint("Name the token by a constant or a parameter, or set the option \"rotation\" to \"transactional\".")));
+}
+
+/*
+ * A row that fails a view's CHECK OPTION is shown in the error.  That is checked
+ * after GitLab has put the secret into it.
+ */
+static void
+refuse_check_option(Relation rel, const ResourceField **fields)
+{
+	if (resource_column(fields, RelationGetDescr(rel), "token"))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("views with a CHECK OPTION cannot be used to change foreign table \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail("The message about a row that fails the check would show the secret of the new token."),
+				 errhint("Use a foreign table without a column for the field \"token\".")));
 }
 
 /* Checks a statement that changes the table; the executor needs no more. */
@@ -172,19 +196,20 @@ gitlab_PlanForeignModify(PlannerInfo *root, ModifyTable *plan,
 	const ResourceField **fields = resource_bind(settings->resource, rel);
 
 	(void) subplan_index;
+	if (plan->withCheckOptionLists != NIL)
+		refuse_check_option(rel, fields);
 	if (plan->onConflictAction != ONCONFLICT_NONE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("INSERT with ON CONFLICT is not supported for foreign table \"%s\"",
 						RelationGetRelationName(rel)),
 				 errdetail("Names of tokens are not unique in GitLab, so nothing conflicts.")));
-	if (plan->operation == CMD_UPDATE)
+	/* the executor refuses the others, in its own words */
+	if (plan->operation == CMD_UPDATE && gitlab_IsForeignRelUpdatable(rel) != 0)
 	{
 		check_updated_columns(root, resultRelation, rel, fields);
 		if (settings->rotation == ROTATION_NATIVE)
-			check_native_rotation(root, resultRelation, rel,
-								  resource_column(fields, RelationGetDescr(rel),
-												  "id"));
+			check_native_rotation(root, resultRelation, rel, fields);
 	}
 	table_close(rel, NoLock);
 	return NIL;
@@ -261,6 +286,7 @@ gitlab_BeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 {
 	EState	   *estate = mtstate->ps.state;
 	MemoryContext saved = MemoryContextSwitchTo(estate->es_query_cxt);
+	GitLabModify *modify;
 
 	if ((gitlab_IsForeignRelUpdatable(rinfo->ri_RelationDesc) &
 		 (1 << CMD_INSERT)) == 0)
@@ -268,7 +294,15 @@ gitlab_BeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("foreign table \"%s\" does not allow inserts",
 						RelationGetRelationName(rinfo->ri_RelationDesc))));
-	rinfo->ri_FdwState = begin_modify(rinfo, estate);
+	if (rinfo->ri_FdwState != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot route tuples into foreign table to be updated \"%s\"",
+						RelationGetRelationName(rinfo->ri_RelationDesc))));
+	modify = begin_modify(rinfo, estate);
+	if (rinfo->ri_WithCheckOptions != NIL)
+		refuse_check_option(rinfo->ri_RelationDesc, modify->fields);
+	rinfo->ri_FdwState = modify;
 	MemoryContextSwitchTo(saved);
 }
 
@@ -489,7 +523,14 @@ gitlab_ExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 	}
 
 	if (modify->user_id_column && !slot->tts_isnull[modify->user_id_column - 1])
+	{
 		user_id = DatumGetInt64(slot->tts_values[modify->user_id_column - 1]);
+		if (user_id <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"user_id\" must be positive"),
+					 errhint("For a token of your own, leave it out.")));
+	}
 	else if (!is_self_service(scopes))
 		user_id = own_user_id(modify);
 	path = user_id == 0 ? pstrdup("/user/personal_access_tokens") :
@@ -629,7 +670,7 @@ is_resource_bot(const char *username)
 	return false;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_replacement(const GitLabModify *modify, int64 id, const char *detail)
 {
 	ereport(ERROR,

@@ -179,13 +179,22 @@ refuse_unknown_option(const char *name, Oid catalog)
 			 errhint("There are no valid options in this context.")));
 }
 
-static void pg_attribute_noreturn()
+/*
+ * Refuses a value, which is shown unless it may hold a secret by mistake: a URL
+ * a password, a path the token itself.
+ */
+pg_noreturn static void
 refuse_value(const OptionSpec *spec, const char *value, const char *hint)
 {
+	bool		shown = spec->type != OPTION_URL && spec->type != OPTION_PROXY &&
+		spec->type != OPTION_FILE && spec->type != OPTION_TOKEN;
+
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 shown ?
 			 errmsg("invalid value for option \"%s\": \"%s\"", spec->name,
-					value),
+					value) :
+			 errmsg("invalid value for option \"%s\"", spec->name),
 			 hint ? errhint("%s", hint) : 0));
 }
 
@@ -221,7 +230,7 @@ parse_number(const OptionSpec *spec, const char *value)
 }
 
 /* The value is not shown: it holds a password. */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_credentials(const OptionSpec *spec, bool proxy)
 {
 	ereport(ERROR,
@@ -261,8 +270,7 @@ check_url(const OptionSpec *spec, const char *value, bool insecure_allowed)
 	if (!proxy && plain && !loopback && !insecure_allowed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("plain HTTP is refused for option \"%s\": \"%s\"",
-						spec->name, value),
+				 errmsg("plain HTTP is refused for option \"%s\"", spec->name),
 				 errdetail("The API token would cross the network unencrypted."),
 				 errhint("Use \"https://\", or set the option \"allow_insecure_http\" to mean it.")));
 }

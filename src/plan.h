@@ -16,29 +16,47 @@
 #include "commands/explain.h"
 #include "foreign/fdwapi.h"
 
-/* How a scan gets at its rows. */
+/* What a scan returns. */
 typedef enum ScanKind
 {
-	SCAN_LIST,					/* all of the collection */
-	SCAN_LOOKUP					/* one object by the id in fdw_exprs */
+	SCAN_ROWS,
+	SCAN_COUNT					/* one row: how many there are */
 } ScanKind;
 
-/* The items of a ForeignScan's fdw_private. */
+/* The order that a scan has promised. */
+typedef enum ScanOrder
+{
+	ORDER_NONE,
+	ORDER_ID,
+	ORDER_EXPIRES_ASC,			/* null comes last */
+	ORDER_EXPIRES_DESC			/* null comes first */
+} ScanOrder;
+
+/*
+ * The items of a ForeignScan's fdw_private.  The conditions are pairs: the
+ * number of a field in the resource's descriptor, and a ConditionOperator; each
+ * has its operand at the same place in fdw_exprs.
+ */
 enum ScanPrivate
 {
 	SCAN_PRIVATE_KIND,			/* Integer: a ScanKind */
-	SCAN_PRIVATE_COLUMNS		/* IntList: attribute numbers to convert */
+	SCAN_PRIVATE_COLUMNS,		/* IntList: attribute numbers to convert */
+	SCAN_PRIVATE_CONDITIONS,	/* IntList */
+	SCAN_PRIVATE_ORDER,			/* Integer: a ScanOrder */
+	SCAN_PRIVATE_LIMIT			/* Integer: rows that will do, or 0 */
 };
 
 extern void gitlab_GetForeignRelSize(PlannerInfo *root, RelOptInfo *rel,
 									 Oid foreigntableid);
 extern void gitlab_GetForeignPaths(PlannerInfo *root, RelOptInfo *rel,
 								   Oid foreigntableid);
+extern void gitlab_GetForeignUpperPaths(PlannerInfo *root,
+										UpperRelationKind stage,
+										RelOptInfo *input_rel,
+										RelOptInfo *output_rel, void *extra);
 extern ForeignScan *gitlab_GetForeignPlan(PlannerInfo *root, RelOptInfo *rel,
 										  Oid foreigntableid,
 										  ForeignPath *best_path, List *tlist,
 										  List *scan_clauses, Plan *outer_plan);
-extern void gitlab_ExplainForeignScan(ForeignScanState *node,
-									  ExplainState *es);
 
 #endif							/* GITLAB_PAT_PLAN_H */

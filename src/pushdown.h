@@ -10,9 +10,29 @@
 #ifndef GITLAB_PAT_PUSHDOWN_H
 #define GITLAB_PAT_PUSHDOWN_H
 
+#include "filter.h"
 #include "nodes/pathnodes.h"
 
-extern Expr *pushdown_equal_id(PlannerInfo *root, RelOptInfo *rel,
-							   AttrNumber id_column, Expr *clause);
+/* What a foreign table is to the planner. */
+typedef struct PushdownTable
+{
+	PlannerInfo *root;
+	Index		relid;			/* range table index */
+	const Resource *resource;
+	const ResourceField **fields;	/* by attribute number minus one */
+	int			version;		/* declared GitLab version */
+} PushdownTable;
+
+/* A clause that a condition can be made of. */
+typedef struct PushdownClause
+{
+	const ResourceField *field;
+	ConditionOperator operator;
+	Expr	   *operand;
+	bool		exact;			/* GitLab may select just these rows */
+} PushdownClause;
+
+extern bool pushdown_clause(const PushdownTable *table, Expr *clause,
+							bool joining, PushdownClause *result);
 
 #endif							/* GITLAB_PAT_PUSHDOWN_H */

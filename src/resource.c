@@ -54,6 +54,45 @@ static const ResourceField token_fields[] = {
 	{"token", FIELD_TEXT, FIELD_SECRET},
 };
 
+/*
+ * GitLab compares created_at and last_used_at with microseconds but shows
+ * milliseconds, and takes both bounds inclusively; it takes expires_after
+ * inclusively and expires_before exclusively.  Before 19.4, state=inactive may
+ * leave out what expires today.
+ */
+static const ResourceFilter token_filters[] = {
+	{.field = "id", .test = FILTER_LOOKUP, .joinable = true},
+	{.field = "user_id", .test = FILTER_EQUAL, .parameter = "user_id", .joinable = true},
+	{.field = "active", .test = FILTER_TRUE, .parameter = "state", .constant = "active", .churn = CHURN_LEAVE},
+	{.field = "active", .test = FILTER_FALSE, .parameter = "state", .constant = "inactive", .churn = CHURN_ENTER, .known_from = 1904, .hides_pending = true},
+	{.field = "revoked", .test = FILTER_TRUE, .parameter = "revoked", .constant = "true", .churn = CHURN_ENTER, .hides_pending = true},
+	{.field = "revoked", .test = FILTER_FALSE, .parameter = "revoked", .constant = "false", .churn = CHURN_LEAVE},
+	{.field = "created_at", .test = FILTER_AFTER, .parameter = "created_after"},
+	{.field = "created_at", .test = FILTER_BEFORE, .parameter = "created_before", .exact_from = EXACT_NEVER},
+	{.field = "last_used_at", .test = FILTER_AFTER, .parameter = "last_used_after", .churn = CHURN_ENTER},
+	{.field = "last_used_at", .test = FILTER_BEFORE, .parameter = "last_used_before", .churn = CHURN_LEAVE, .exact_from = EXACT_NEVER},
+	{.field = "expires_at", .test = FILTER_AFTER, .parameter = "expires_after", .exact_from = 1804},
+	{.field = "expires_at", .test = FILTER_BEFORE, .parameter = "expires_before", .exact_from = 1804},
+	{.field = "name", .test = FILTER_SEARCH, .parameter = "search", .exact_from = EXACT_NEVER},
+};
+
+/*
+ * GitLab takes these flags only when they are true.  username ignores case;
+ * humans are not all that is no bot, so bots are asked for by exclusion.
+ * Looking up single users is rate-limited: no join does it.
+ */
+static const ResourceFilter user_filters[] = {
+	{.field = "id", .test = FILTER_LOOKUP},
+	{.field = "username", .test = FILTER_EQUAL, .parameter = "username", .exact_from = EXACT_NEVER},
+	{.field = "state", .test = FILTER_IS, .operand = "active", .parameter = "active", .constant = "true", .exact_from = EXACT_NEVER},
+	{.field = "state", .test = FILTER_IS, .operand = "blocked", .parameter = "blocked", .constant = "true", .exact_from = EXACT_NEVER},
+	{.field = "is_admin", .test = FILTER_TRUE, .parameter = "admins", .constant = "true", .exact_from = EXACT_NEVER},
+	{.field = "bot", .test = FILTER_TRUE, .parameter = "exclude_humans", .constant = "true", .exact_from = EXACT_NEVER},
+	{.field = "bot", .test = FILTER_FALSE, .parameter = "without_project_bots", .constant = "true", .exact_from = EXACT_NEVER},
+	{.field = "external", .test = FILTER_TRUE, .parameter = "external", .constant = "true", .exact_from = EXACT_NEVER},
+	{.field = "external", .test = FILTER_FALSE, .parameter = "exclude_external", .constant = "true", .exact_from = EXACT_NEVER},
+};
+
 static const ResourceField user_fields[] = {
 	{"id", FIELD_BIGINT, FIELD_IDENTITY},
 	{"username", FIELD_TEXT, 0},
@@ -87,10 +126,14 @@ static const Resource resources[] = {
 		.path = "/personal_access_tokens",
 		.list_parameters = no_parameters,
 		.keyset = false,
-		.unseen_is_unauthorized = true,
+		.owner_parameter = "user_id",
 		.writable = true,
 		.fields = token_fields,
 		.nfields = lengthof(token_fields),
+		.filters = token_filters,
+		.nfilters = lengthof(token_filters),
+		.created_before = "created_before",
+		.created_after = "created_after",
 	},
 	{
 		.name = "users",
@@ -100,10 +143,11 @@ static const Resource resources[] = {
 		.path = "/users",
 		.list_parameters = user_parameters,
 		.keyset = true,
-		.unseen_is_unauthorized = false,
 		.writable = false,
 		.fields = user_fields,
 		.nfields = lengthof(user_fields),
+		.filters = user_filters,
+		.nfilters = lengthof(user_filters),
 	},
 };
 
@@ -226,6 +270,12 @@ bind_column(const Resource *resource, Relation rel, Form_pg_attribute attr)
 									"column_name");
 	const ResourceField *field = resource_field(resource, name ? name : column);
 
+	if (attr->attgenerated)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of foreign table \"%s\" is generated, which is not supported",
+						column, RelationGetRelationName(rel)),
+				 errhint("Use a view.")));
 	if (field == NULL)
 	{
 		StringInfoData valid;
@@ -255,8 +305,9 @@ bind_column(const Resource *resource, Relation rel, Form_pg_attribute attr)
 
 /*
  * Finds the field that each column of a table shows: an array by attribute
- * number minus one, NULL for dropped and generated columns, in the current
- * context.  Raises an error if a column matches no field or can't hold it.
+ * number minus one, NULL for dropped columns, in the current context.  Raises
+ * an error if a column matches no field or one that another column shows, or
+ * if it can't hold it.
  */
 const ResourceField **
 resource_bind(const Resource *resource, Relation rel)
@@ -269,8 +320,18 @@ resource_bind(const Resource *resource, Relation rel)
 	{
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
 
-		if (!attr->attisdropped && attr->attgenerated == '\0')
-			fields[i] = bind_column(resource, rel, attr);
+		if (attr->attisdropped)
+			continue;
+		fields[i] = bind_column(resource, rel, attr);
+		for (int j = 0; j < i; j++)
+			if (fields[j] == fields[i])
+				ereport(ERROR,
+						(errcode(ERRCODE_FDW_INVALID_COLUMN_NAME),
+						 errmsg("columns \"%s\" and \"%s\" of foreign table \"%s\" show the same field",
+								NameStr(TupleDescAttr(desc, j)->attname),
+								NameStr(attr->attname),
+								RelationGetRelationName(rel)),
+						 errhint("Drop one of them, or use a view.")));
 	}
 	return fields;
 }
@@ -295,7 +356,7 @@ resource_column(const ResourceField **fields, TupleDesc desc, const char *name)
  * A short value is shown if it is printable and no secret: that says most about
  * what went wrong.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 refuse_json(const Resource *resource, const ResourceField *field,
 			JsonRecord *value, const char *expected)
 {

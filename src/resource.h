@@ -57,6 +57,50 @@ typedef struct ResourceField
 	int			flags;
 } ResourceField;
 
+/* What a condition has to say of a field for a parameter to be sent. */
+typedef enum FilterTest
+{
+	FILTER_LOOKUP,				/* equal: path/<value> instead of the list */
+	FILTER_EQUAL,				/* parameter=<value> */
+	FILTER_TRUE,				/* it is true: parameter=constant */
+	FILTER_FALSE,				/* it is false: parameter=constant */
+	FILTER_IS,					/* it is `operand`: parameter=constant */
+	FILTER_AFTER,				/* at or above: parameter=<value> */
+	FILTER_BEFORE,				/* at or below: parameter=<value> */
+	FILTER_SEARCH				/* contains: parameter=<fragment> */
+} FilterTest;
+
+/*
+ * What happens to rows that a parameter selects while a scan goes on.  Sending
+ * only parameters of one direction together lets a scan notice any change.
+ */
+typedef enum FilterChurn
+{
+	CHURN_NONE,					/* the field never changes */
+	CHURN_LEAVE,				/* rows can only leave the selection */
+	CHURN_ENTER					/* rows can only enter it */
+} FilterChurn;
+
+/* Exact always, never, or from this declared version on (18.4 as 1804). */
+#define EXACT_ALWAYS	0
+#define EXACT_NEVER		1000000
+
+/* A query parameter that selects objects by a field. */
+typedef struct ResourceFilter
+{
+	const char *field;
+	FilterTest	test;
+	const char *parameter;
+	const char *constant;		/* its value, where that is not the operand */
+	const char *operand;		/* of FILTER_IS */
+	FilterChurn churn;
+	int			exact_from;		/* the selection is just the condition's */
+	int			known_from;		/* declared version that it needs at least */
+	bool		joinable;		/* worth a request for each row of a join */
+	bool		hides_pending;	/* would hide what this transaction is to
+								 * revoke, which GitLab doesn't know yet */
+} ResourceFilter;
+
 /* A constant query parameter. */
 typedef struct ResourceParameter
 {
@@ -74,10 +118,15 @@ typedef struct Resource
 								 * path/<id> */
 	const ResourceParameter *list_parameters;	/* ends with a NULL name */
 	bool		keyset;			/* paged by keyset, not by offset */
-	bool		unseen_is_unauthorized; /* 401 may mean "not there" */
+	const char *owner_parameter;	/* a listing for an unknown owner is not
+									 * empty but refused: 404, or 401 */
 	bool		writable;
 	const ResourceField *fields;
 	int			nfields;
+	const ResourceFilter *filters;
+	int			nfilters;
+	const char *created_before; /* parameters that hold a listing still while */
+	const char *created_after;	/* objects are created; NULL: there are none */
 } Resource;
 
 /* A value for a field of a request's body. */

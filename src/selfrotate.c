@@ -90,13 +90,29 @@ check_context(FunctionCallInfo fcinfo)
 				 errhint("COMMIT first.")));
 }
 
+/* Whom the mapping is for by the catalog: 0 is PUBLIC. */
+static Oid
+mapping_owner(const SelfRotation *rotation)
+{
+	HeapTuple	tuple = SearchSysCache1(USERMAPPINGOID,
+										ObjectIdGetDatum(rotation->mapping->umid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for user mapping %u",
+			 rotation->mapping->umid);
+	owner = ((Form_pg_user_mapping) GETSTRUCT(tuple))->umuser;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /* The caller must be allowed to ALTER the mapping. */
 static void
 check_privilege(const SelfRotation *rotation)
 {
 	if (compat_server_ownercheck(rotation->server->serverid, GetUserId()))
 		return;
-	if (rotation->mapping->userid != GetUserId())
+	if (mapping_owner(rotation) != GetUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of server \"%s\" to rotate the API token of its PUBLIC user mapping",
@@ -232,7 +248,7 @@ interrupted_for_long(void *arg)
 									  persistence->timeout);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_lost(const SelfRotation *rotation, ApiCall *call)
 {
 	char		description[API_DESCRIPTION_SIZE] = "The wait for GitLab's answer was interrupted.";

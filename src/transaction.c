@@ -20,6 +20,8 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "compat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
@@ -65,10 +67,10 @@ typedef struct Debt
 	const char *finder;			/* the SELECT that finds a lost token */
 } Debt;
 
-/* The debts about one token. */
+/* The debts about one token.  The key is hashed by bytes: it has no padding. */
 typedef struct AccountKey
 {
-	Oid			serverid;
+	uint64		serverid;
 	int64		id;
 } AccountKey;
 
@@ -110,11 +112,8 @@ open_ledger(void)
 static AccountKey
 account_key(Oid serverid, int64 id)
 {
-	AccountKey	key;
+	AccountKey	key = {.serverid = serverid, .id = id};
 
-	memset(&key, 0, sizeof(key));	/* it is hashed with its padding */
-	key.serverid = serverid;
-	key.id = id;
 	return key;
 }
 
@@ -177,10 +176,7 @@ is_change(const Debt *debt)
 static void
 strike_debt(Debt *debt)
 {
-	Account    *account = debt->id ?
-		find_account(debt->connection->serverid, debt->id) : NULL;
-
-	if (account && debt->same_token.next)
+	if (debt->same_token.next)
 		dlist_delete(&debt->same_token);
 	if (is_change(debt))
 		changes--;
@@ -188,6 +184,10 @@ strike_debt(Debt *debt)
 	if (debt->call)
 		api_call_free(debt->call);
 	connection_release(debt->connection);
+	pfree(unconstify(char *, debt->role));
+	pfree(unconstify(char *, debt->table));
+	if (debt->finder)
+		pfree(unconstify(char *, debt->finder));
 	pfree(debt);
 }
 
@@ -211,15 +211,57 @@ close_ledger(void)
 		MemoryContextReset(ledger);
 }
 
+/* What is said after the commit or during a rollback. */
+typedef struct Announcement
+{
+	char		message[ID_LIST_SIZE + 512];
+	char		detail[API_DESCRIPTION_SIZE + ID_LIST_SIZE];
+	char		hint[4096];
+} Announcement;
+
+/* Leaves ASCII of a text that could not be converted without an error. */
+static void
+reduce_to_ascii(char *string)
+{
+	for (char *c = string; *c; c++)
+		if (IS_HIGHBIT_SET(*c))
+			*c = '?';
+}
+
+/*
+ * Says something where no error may be raised.  A character that the client's
+ * encoding lacks would raise one, so then nothing but ASCII is said.
+ */
+static void
+announce(int elevel, Announcement *a)
+{
+	if (pg_get_client_encoding() != GetDatabaseEncoding())
+	{
+		reduce_to_ascii(a->message);
+		reduce_to_ascii(a->detail);
+		reduce_to_ascii(a->hint);
+	}
+	ereport(elevel,
+			(errmsg("%s", a->message),
+			 a->detail[0] ? errdetail("%s", a->detail) : 0,
+			 a->hint[0] ? errhint("%s", a->hint) : 0,
+			 errhidestmt(true), errhidecontext(true)));
+}
+
+#define SAY(field, ...) \
+	snprintf(a.field, sizeof(a.field), __VA_ARGS__)
+
 static void
 log_change(const Debt *debt, const char *what)
 {
-	if (transaction_log_changes)
-		ereport(LOG,
-				(errmsg("personal access token " INT64_FORMAT " %s on server \"%s\" by role \"%s\"",
-						debt->id, what, debt->connection->server_name,
-						debt->role),
-				 errhidestmt(true), errhidecontext(true)));
+	Announcement a = {{0}, {0}, {0}};
+
+	if (!transaction_log_changes)
+		return;
+	SAY(message,
+		"personal access token " INT64_FORMAT " %s on server \"%s\" by role \"%s\"",
+		debt->id, what, debt->connection->server_name, debt->role);
+	announce(LOG, &a);
 }
 
 /* A debt about a token that fits, or NULL. */
@@ -312,7 +354,7 @@ transaction_any(void)
 /*
  * The answer of a POST was lost.  Never sent again: it may have done its work.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_lost(Debt *debt, ApiCall *call, const char *action, const char *finder)
 {
 	char		description[API_DESCRIPTION_SIZE];
@@ -692,6 +734,7 @@ warn_unpaid(bool (*owed) (const Debt *), const char *why_not)
 		char		list[ID_LIST_SIZE] = "";
 		char		description[API_DESCRIPTION_SIZE];
 		bool		answered = first->call && first->call->exchange->finished;
+		Announcement a = {{0}, {0}, {0}};
 		dlist_iter	inner;
 
 		if (first->told || !owed(first))
@@ -707,22 +750,22 @@ warn_unpaid(bool (*owed) (const Debt *), const char *why_not)
 		}
 		if (answered)
 			api_describe(first->call, description, sizeof(description));
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("could not revoke personal access tokens on server \"%s\": %s",
-						first->connection->server_name, list),
-				 errdetail("%s They still work.",
-						   answered ? description : why_not),
-				 errhint("Run: DELETE FROM %s WHERE id IN (%s);",
-						 first->table, list),
-				 errhidestmt(true), errhidecontext(true)));
+		SAY(message,
+			"could not revoke personal access tokens on server \"%s\": %s",
+			first->connection->server_name, list);
+		SAY(detail, "%s They still work.", answered ? description : why_not);
+		SAY(hint, "Run: DELETE FROM %s WHERE id IN (%s);", first->table, list);
+		announce(WARNING, &a);
 	}
 }
 
+/* The answer may have come while a rollback waited for something else. */
 static bool
 was_deleted(const Debt *debt)
 {
-	return debt->kind == DEBT_DELETED && debt->paid && !debt->told;
+	return debt->kind == DEBT_DELETED && !debt->told &&
+		(debt->paid || (debt->call && debt->call->exchange->finished &&
+						is_revoked_by(debt->call)));
 }
 
 /* A revocation that was sent and not answered. */
@@ -779,58 +822,65 @@ warn_deleted(void)
 	char		uncertain[ID_LIST_SIZE];
 	int			n = list_ids(list, was_deleted);
 	int			m = list_ids(uncertain, is_uncertain);
+	Announcement a = {{0}, {0}, {0}};
 
 	if (n > 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("%d personal access tokens were revoked although the transaction was rolled back: %s",
-						n, list),
-				 errdetail("It failed after its commit had begun."),
-				 errhidestmt(true), errhidecontext(true)));
+	{
+		SAY(message,
+			"%d personal access tokens were revoked although the transaction was rolled back: %s",
+			n, list);
+		SAY(detail, "It failed after its commit had begun.");
+		announce(WARNING, &a);
+	}
 	if (m > 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("%d personal access tokens may have been revoked although the transaction was rolled back: %s",
-						m, uncertain),
-				 errdetail("GitLab had not answered when the commit was interrupted."),
-				 errhidestmt(true), errhidecontext(true)));
+	{
+		SAY(message,
+			"%d personal access tokens may have been revoked although the transaction was rolled back: %s",
+			m, uncertain);
+		SAY(detail, "GitLab had not answered when the commit was interrupted.");
+		announce(WARNING, &a);
+	}
 }
 
 static void
 warn_lost(Debt *debt)
 {
-	ereport(WARNING,
-			(errcode(ERRCODE_WARNING),
-			 errmsg("a personal access token may have been created on server \"%s\" for a transaction that was rolled back",
-					debt->connection->server_name),
-			 errdetail("GitLab had not answered when the transaction was rolled back."),
-			 errhint("Look for it, and revoke it if it is there: %s",
-					 debt->finder),
-			 errhidestmt(true), errhidecontext(true)));
+	Announcement a = {{0}, {0}, {0}};
+
+	SAY(message,
+		"a personal access token may have been created on server \"%s\" for a transaction that was rolled back",
+		debt->connection->server_name);
+	SAY(detail, "GitLab had not answered when the transaction was rolled back.");
+	SAY(hint, "Look for it, and revoke it if it is there: %s", debt->finder);
+	announce(WARNING, &a);
 }
 
 /* A native rotation was rolled back, which GitLab can't do. */
 static void
 warn_rotated(Debt *debt)
 {
+	Announcement a = {{0}, {0}, {0}};
+	const char *server_name = debt->connection->server_name;
+
 	if (debt->id)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("the rotation of personal access token " INT64_FORMAT " on server \"%s\" could not be rolled back",
-						debt->other_id, debt->connection->server_name),
-				 errdetail("GitLab has revoked it in favor of " INT64_FORMAT ".",
-						   debt->id),
-				 errhint("If the secret of " INT64_FORMAT " is not known, rotate it again.",
-						 debt->id),
-				 errhidestmt(true), errhidecontext(true)));
+	{
+		SAY(message,
+			"the rotation of personal access token " INT64_FORMAT " on server \"%s\" could not be rolled back",
+			debt->other_id, server_name);
+		SAY(detail, "GitLab has revoked it in favor of " INT64_FORMAT ".",
+			debt->id);
+		SAY(hint, "If the secret of " INT64_FORMAT " is not known, rotate it again.",
+			debt->id);
+	}
 	else
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("personal access token " INT64_FORMAT " on server \"%s\" may have been rotated by a transaction that was rolled back",
-						debt->other_id, debt->connection->server_name),
-				 errdetail("GitLab had not answered when the transaction was rolled back."),
-				 errhint("Look for its successor: %s", debt->finder),
-				 errhidestmt(true), errhidecontext(true)));
+	{
+		SAY(message,
+			"personal access token " INT64_FORMAT " on server \"%s\" may have been rotated by a transaction that was rolled back",
+			debt->other_id, server_name);
+		SAY(detail, "GitLab had not answered when the transaction was rolled back.");
+		SAY(hint, "Look for its successor: %s", debt->finder);
+	}
+	announce(WARNING, &a);
 }
 
 
@@ -888,6 +938,7 @@ report_unrevoked(Connection *connection)
 	dlist_iter	iter;
 	char		description[API_DESCRIPTION_SIZE];
 	char		action[80];
+	const char *uncertain = "";
 
 	dlist_foreach(iter, &debts)
 	{
@@ -902,6 +953,8 @@ report_unrevoked(Connection *connection)
 				 errmsg("out of memory")));
 
 	mark_told(was_deleted);
+	if (failed->call->outcome != API_REFUSED)
+		uncertain = " It may have been revoked all the same.";
 	snprintf(action, sizeof(action), "revoke personal access token " INT64_FORMAT,
 			 failed->id);
 	api_describe(failed->call, description, sizeof(description));
@@ -910,9 +963,10 @@ report_unrevoked(Connection *connection)
 			 errmsg("could not %s on server \"%s\"", action,
 					connection->server_name),
 			 n == 0 ?
-			 errdetail("%s No other token had been revoked.", description) :
-			 errdetail("%s %d tokens had already been revoked: %s.",
-					   description, n, list),
+			 errdetail("%s%s No other token had been revoked.", description,
+					   uncertain) :
+			 errdetail("%s%s %d tokens had already been revoked: %s.",
+					   description, uncertain, n, list),
 			 errhint("The transaction is rolled back; running it again is safe.")));
 }
 
@@ -975,8 +1029,13 @@ finish_post(Debt *debt, Patience *patience)
 	}
 	if (api_call_judge(call) == API_LOST)
 		return;
-	if (call->outcome == API_SUCCEEDED && resource_id(call->record, &id))
+	if (call->outcome == API_SUCCEEDED)
+	{
+		if (!resource_id(call->record, &id))
+			return;
 		debt->id = id;
+		log_change(debt, "created");
+	}
 	else
 		debt->paid = true;		/* nothing was created */
 	debt->call = NULL;
@@ -1040,7 +1099,7 @@ static void
 on_transaction(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (dlist_is_empty(&debts))
+	if (ledger == NULL)
 		return;
 	switch (event)
 	{
@@ -1048,10 +1107,11 @@ on_transaction(XactEvent event, void *arg)
 			pay_before_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot PREPARE a transaction that has changed personal access tokens"),
-					 errhint("Use COMMIT.")));
+			if (transaction_any())
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has changed personal access tokens"),
+						 errhint("Use COMMIT.")));
 			break;
 		case XACT_EVENT_COMMIT:
 			settle(true);
@@ -1093,9 +1153,14 @@ on_subtransaction(SubXactEvent event, SubTransactionId mine,
 		if (event == SUBXACT_EVENT_ABORT_SUB)
 		{
 			if (is_change(debt))
+			{
 				strike_debt(debt);
-			else
-				debt->undone = true;
+				continue;
+			}
+			debt->undone = true;
+			/* what has not gone out yet must not go out any more */
+			if (debt->call)
+				http_last_attempt(debt->call->exchange);
 		}
 	}
 }

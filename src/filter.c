@@ -1,0 +1,835 @@
+/*-------------------------------------------------------------------------
+ *
+ * filter.c
+ *	  Conditions on rows, and the parameters that ask GitLab for them.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "api.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "filter.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+/* GitLab drops search terms that are shorter, in characters. */
+#define MIN_SEARCH_LENGTH 3
+
+#define USECS_PER_MSEC INT64CONST(1000)
+#define MSECS_PER_DAY INT64CONST(86400000)
+
+/* Dates and times that GitLab can be asked for: years 1 to 9999. */
+#define MIN_DATE (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE)
+#define MAX_DATE (date2j(9999, 12, 31) - POSTGRES_EPOCH_JDATE)
+
+/* The interval that conditions leave of a field with bounds. */
+typedef struct Bounds
+{
+	const ResourceField *field;
+	bool		has_lower;
+	bool		has_upper;
+	int64		lower;			/* inclusive; ms since 2000, or days */
+	int64		upper;			/* inclusive */
+	bool		inexact;		/* a condition is stricter than this */
+} Bounds;
+
+/* A request in the making. */
+typedef struct Builder
+{
+	const Resource *resource;
+	int			version;
+	bool		pending;
+	bool		one_answer;
+	FilterRequest *request;
+	FilterChurn churn;			/* the direction that is being sent */
+} Builder;
+
+
+/* ----------
+ * Which filter serves which condition
+ * ----------
+ */
+
+static bool
+serves(const ResourceFilter *filter, ConditionOperator operator)
+{
+	switch (filter->test)
+	{
+		case FILTER_LOOKUP:
+			return operator == CONDITION_EQUAL || operator == CONDITION_EQUAL_ANY;
+		case FILTER_EQUAL:
+			return operator == CONDITION_EQUAL || operator == CONDITION_EQUAL_ANY;
+		case FILTER_TRUE:
+		case FILTER_FALSE:
+		case FILTER_IS:
+			return operator == CONDITION_EQUAL;
+		case FILTER_AFTER:
+			return operator == CONDITION_EQUAL || operator == CONDITION_GREATER ||
+				operator == CONDITION_GREATER_EQUAL;
+		case FILTER_BEFORE:
+			return operator == CONDITION_EQUAL || operator == CONDITION_LESS ||
+				operator == CONDITION_LESS_EQUAL;
+		case FILTER_SEARCH:
+			return operator == CONDITION_EQUAL || operator == CONDITION_LIKE ||
+				operator == CONDITION_ILIKE;
+	}
+	return false;
+}
+
+/* The next filter of a field that serves an operator, after a given one. */
+static const ResourceFilter *
+next_filter(const Resource *resource, const ResourceField *field,
+			ConditionOperator operator, const ResourceFilter *after)
+{
+	const ResourceFilter *filter = after ? after + 1 : resource->filters;
+
+	for (; filter < resource->filters + resource->nfilters; filter++)
+		if (strcmp(filter->field, field->name) == 0 && serves(filter, operator))
+			return filter;
+	return NULL;
+}
+
+/*
+ * Does GitLab, of a declared version, know a parameter for such a condition;
+ * with joining: one that is worth a request for each row of a join?  *exact
+ * says whether it may select just the rows that fulfil the condition, which
+ * only the operand decides.
+ */
+bool
+filter_exists(const Resource *resource, const ResourceField *field,
+			  ConditionOperator operator, int version, bool joining,
+			  bool *exact)
+{
+	const ResourceFilter *filter = NULL;
+	bool		found = false;
+
+	*exact = true;
+	while ((filter = next_filter(resource, field, operator, filter)) != NULL)
+	{
+		if (joining && !filter->joinable)
+			continue;
+		found = true;
+		if (version < filter->exact_from || version < filter->known_from)
+			*exact = false;
+	}
+	if (!found)
+		*exact = false;
+	return found;
+}
+
+
+/* The names of the parameters that may be sent for a condition. */
+List *
+filter_parameters(const Resource *resource, const Condition *condition)
+{
+	const ResourceFilter *filter = NULL;
+	List	   *names = NIL;
+
+	while ((filter = next_filter(resource, condition->field,
+								 condition->operator, filter)) != NULL)
+		if (filter->parameter)
+			names = list_append_unique_ptr(names, unconstify(char *, filter->parameter));
+	return names;
+}
+
+
+/* ----------
+ * Parameters
+ * ----------
+ */
+
+/*
+ * Adds a parameter if it may be sent.  False, and then the request is not
+ * exact, if it may not.
+ */
+static bool
+add_parameter(Builder *builder, const ResourceFilter *filter, const char *value)
+{
+	ApiParameter *parameter;
+
+	if (builder->version < filter->known_from ||
+		(builder->pending && filter->hides_pending) ||
+		(!builder->one_answer && filter->churn != CHURN_NONE &&
+		 filter->churn != builder->churn))
+	{
+		builder->request->exact = false;
+		return false;
+	}
+	if (builder->version < filter->exact_from)
+		builder->request->exact = false;
+	parameter = palloc(sizeof(ApiParameter));
+	parameter->name = filter->parameter;
+	parameter->value = value;
+	builder->request->parameters = lappend(builder->request->parameters,
+										   parameter);
+	return true;
+}
+
+static const char *
+sent_value(const FilterRequest *request, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, request->parameters)
+	{
+		ApiParameter *parameter = lfirst(lc);
+
+		if (strcmp(parameter->name, name) == 0)
+			return parameter->value;
+	}
+	return NULL;
+}
+
+
+/* ----------
+ * Sets of integers: id and user_id
+ * ----------
+ */
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int64
+integer_operand(Datum value, Oid type)
+{
+	return type == INT2OID ? DatumGetInt16(value) :
+		type == INT4OID ? DatumGetInt32(value) : DatumGetInt64(value);
+}
+
+/* The positive integers that an operand stands for; sorted, distinct. */
+static int64 *
+operand_ids(const Condition *condition, int *nids)
+{
+	int64	   *ids;
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+	int			kept = 0;
+	Oid			type;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	if (condition->operator == CONDITION_EQUAL)
+	{
+		ids = palloc(sizeof(int64));
+		ids[0] = integer_operand(condition->operand, condition->type);
+		*nids = ids[0] > 0 ? 1 : 0;
+		return ids;
+	}
+	type = get_element_type(condition->type);
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	deconstruct_array(DatumGetArrayTypeP(condition->operand), type, typlen,
+					  typbyval, typalign, &elems, &nulls, &n);
+	ids = palloc(sizeof(int64) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		if (!nulls[i] && integer_operand(elems[i], type) > 0)
+			ids[kept++] = integer_operand(elems[i], type);
+	qsort(ids, kept, sizeof(int64), compare_ids);
+	n = kept;
+	kept = 0;
+	for (int i = 0; i < n; i++)
+		if (kept == 0 || ids[kept - 1] != ids[i])
+			ids[kept++] = ids[i];
+	*nids = kept;
+	return ids;
+}
+
+/*
+ * The integers that all equalities on a field allow.  False if there is no
+ * such condition.
+ */
+static bool
+allowed_ids(const ResourceField *field, const Condition *conditions,
+			int nconditions, int64 **ids, int *nids)
+{
+	bool		found = false;
+
+	for (int i = 0; i < nconditions; i++)
+	{
+		int64	   *more;
+		int			nmore;
+		int			kept = 0;
+
+		if (conditions[i].field != field ||
+			(conditions[i].operator != CONDITION_EQUAL &&
+			 conditions[i].operator != CONDITION_EQUAL_ANY))
+			continue;
+		more = operand_ids(&conditions[i], &nmore);
+		if (!found)
+		{
+			*ids = more;
+			*nids = nmore;
+			found = true;
+			continue;
+		}
+		for (int j = 0; j < *nids; j++)
+			if (bsearch(&(*ids)[j], more, nmore, sizeof(int64), compare_ids))
+				(*ids)[kept++] = (*ids)[j];
+		*nids = kept;
+	}
+	return found;
+}
+
+static void
+add_ids(Builder *builder, const ResourceFilter *filter,
+		const Condition *conditions, int nconditions)
+{
+	FilterRequest *request = builder->request;
+	const ResourceField *field = resource_field(builder->resource,
+												filter->field);
+	int64	   *ids = NULL;
+	int			nids = 0;
+
+	if (field->type != FIELD_BIGINT ||
+		!allowed_ids(field, conditions, nconditions, &ids, &nids))
+		return;
+	if (nids == 0)
+		request->nothing = true;
+	else if (filter->test == FILTER_LOOKUP)
+	{
+		request->lookup = true;
+		request->ids = ids;
+		request->nids = nids;
+	}
+	else if (nids == 1)
+		(void) add_parameter(builder, filter, psprintf(INT64_FORMAT, ids[0]));
+	else if (!request->lookup)
+	{
+		request->split = filter->parameter;
+		request->ids = ids;
+		request->nids = nids;
+	}
+}
+
+
+/* ----------
+ * Booleans and enumerated texts
+ * ----------
+ */
+
+static void
+add_constant(Builder *builder, const ResourceFilter *filter,
+			 const Condition *condition)
+{
+	const char *sent;
+
+	if (filter->test == FILTER_IS)
+	{
+		if (strcmp(TextDatumGetCString(condition->operand), filter->operand) != 0)
+		{
+			builder->request->exact = false;
+			return;
+		}
+	}
+	else if (DatumGetBool(condition->operand) != (filter->test == FILTER_TRUE))
+		return;
+	sent = sent_value(builder->request, filter->parameter);
+	if (sent == NULL)
+		(void) add_parameter(builder, filter, filter->constant);
+	else if (strcmp(sent, filter->constant) != 0)
+		builder->request->nothing = true;
+}
+
+static bool
+is_ascii_run(const char *text, int length)
+{
+	for (int i = 0; i < length; i++)
+		if (IS_HIGHBIT_SET(text[i]))
+			return false;
+	return true;
+}
+
+static void
+add_text(Builder *builder, const ResourceFilter *filter,
+		 const Condition *condition)
+{
+	char	   *string = TextDatumGetCString(condition->operand);
+	int			length = strlen(string);
+
+	if (length == 0 || sent_value(builder->request, filter->parameter) ||
+		(GetDatabaseEncoding() == PG_SQL_ASCII && !is_ascii_run(string, length)))
+		builder->request->exact = false;
+	else
+		(void) add_parameter(builder, filter,
+							 pg_server_to_any(string, length, PG_UTF8));
+}
+
+
+/* ----------
+ * Dates and times
+ * ----------
+ */
+
+static int64
+floor_divide(int64 a, int64 b)
+{
+	return a / b - (a % b < 0 ? 1 : 0);
+}
+
+/*
+ * An operand as a timestamp with time zone, as the comparison operators of that
+ * type would take it.  False if it lies beyond all timestamps.
+ */
+static bool
+timestamp_operand(const Condition *condition, TimestampTz *result)
+{
+	int			overflow = 0;
+
+	switch (condition->type)
+	{
+		case DATEOID:
+			*result = date2timestamptz_opt_overflow(DatumGetDateADT(condition->operand),
+													&overflow);
+			break;
+		case TIMESTAMPOID:
+			*result = timestamp2timestamptz_opt_overflow(DatumGetTimestamp(condition->operand),
+														 &overflow);
+			break;
+		default:
+			*result = DatumGetTimestampTz(condition->operand);
+	}
+	return overflow == 0 && !TIMESTAMP_NOT_FINITE(*result);
+}
+
+/*
+ * An operand as a number in the unit of its field's bounds: milliseconds or
+ * days.  *between says that it lies between this number and the next one.
+ * False if GitLab can't be asked for it.
+ */
+static bool
+number_operand(const Condition *condition, int64 *number, bool *between)
+{
+	*between = false;
+	if (condition->field->type == FIELD_TIMESTAMPTZ)
+	{
+		TimestampTz time;
+
+		if (!timestamp_operand(condition, &time))
+			return false;
+		*number = floor_divide(time, USECS_PER_MSEC);
+		*between = *number * USECS_PER_MSEC != time;
+		return floor_divide(time, USECS_PER_DAY) > MIN_DATE &&
+			floor_divide(time, USECS_PER_DAY) < MAX_DATE;
+	}
+	if (condition->type == DATEOID)
+	{
+		if (DATE_NOT_FINITE(DatumGetDateADT(condition->operand)))
+			return false;
+		*number = DatumGetDateADT(condition->operand);
+	}
+	else
+	{
+		PGFunction	to_date = condition->type == TIMESTAMPOID ?
+			timestamp_date : timestamptz_date;
+
+		if (TIMESTAMP_NOT_FINITE(DatumGetTimestamp(condition->operand)))
+			return false;
+		*number = DatumGetDateADT(DirectFunctionCall1(to_date,
+													  condition->operand));
+		*between = true;		/* unless it is midnight, but that is rare */
+	}
+	return *number > MIN_DATE && *number < MAX_DATE;
+}
+
+/* Narrows bounds by a condition; what can't be asked for is left to recheck. */
+static void
+narrow(Bounds *bounds, const Condition *condition)
+{
+	ConditionOperator operator = condition->operator;
+	bool		between;
+	int64		number;
+	int64		lower;
+	int64		upper;
+
+	if (!number_operand(condition, &number, &between))
+	{
+		bounds->inexact = true;
+		return;
+	}
+	/* what lies between two numbers is above the one and below the other */
+	lower = operator == CONDITION_GREATER && !between ? number + 1 : number;
+	upper = operator == CONDITION_LESS && !between ? number - 1 : number;
+	if (between)
+		bounds->inexact = true;
+	if (operator != CONDITION_LESS && operator != CONDITION_LESS_EQUAL)
+	{
+		bounds->lower = bounds->has_lower ? Max(bounds->lower, lower) : lower;
+		bounds->has_lower = true;
+	}
+	if (operator != CONDITION_GREATER && operator != CONDITION_GREATER_EQUAL)
+	{
+		bounds->upper = bounds->has_upper ? Min(bounds->upper, upper) : upper;
+		bounds->has_upper = true;
+	}
+}
+
+/* A date as YYYY-MM-DD, or a time in ms as YYYY-MM-DDThh:mm:ss.mmmZ. */
+static char *
+format_bound(const ResourceField *field, int64 number)
+{
+	struct pg_tm tm;
+	int64		days = number;
+	int64		ms = 0;
+
+	if (field->type == FIELD_TIMESTAMPTZ)
+	{
+		days = floor_divide(number, MSECS_PER_DAY);
+		ms = number - days * MSECS_PER_DAY;
+	}
+	j2date((int) days + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon,
+		   &tm.tm_mday);
+	if (field->type == FIELD_DATE)
+		return psprintf("%04d-%02d-%02d", tm.tm_year, tm.tm_mon, tm.tm_mday);
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year,
+					tm.tm_mon, tm.tm_mday, (int) (ms / 3600000),
+					(int) (ms / 60000 % 60), (int) (ms / 1000 % 60),
+					(int) (ms % 1000));
+}
+
+static void
+add_bound(Builder *builder, const ResourceFilter *filter, const Bounds *bounds)
+{
+	if (filter->test == FILTER_AFTER && bounds->has_lower)
+		(void) add_parameter(builder, filter,
+							 format_bound(bounds->field, bounds->lower));
+
+	/*
+	 * The upper bound is one more: for dates because GitLab excludes it, for
+	 * times because what GitLab shows was cut to milliseconds.
+	 */
+	if (filter->test == FILTER_BEFORE && bounds->has_upper)
+		(void) add_parameter(builder, filter,
+							 format_bound(bounds->field, bounds->upper + 1));
+}
+
+static void
+add_bounds(Builder *builder, const ResourceField *field,
+		   const Condition *conditions, int nconditions)
+{
+	Bounds		bounds = {.field = field};
+	const Resource *resource = builder->resource;
+
+	for (int i = 0; i < nconditions; i++)
+		if (conditions[i].field == field)
+			narrow(&bounds, &conditions[i]);
+	if (bounds.inexact)
+		builder->request->exact = false;
+	if (bounds.has_lower && bounds.has_upper && bounds.lower > bounds.upper)
+	{
+		builder->request->nothing = true;
+		return;
+	}
+	for (int i = 0; i < resource->nfilters; i++)
+		if (strcmp(resource->filters[i].field, field->name) == 0)
+			add_bound(builder, &resource->filters[i], &bounds);
+}
+
+
+/* ----------
+ * Search
+ * ----------
+ */
+
+/*
+ * The longest run of text that every matching name contains and that GitLab
+ * searches for as it stands: without wildcards, blanks and double quotes.
+ * NULL if there is none of three characters.
+ */
+static char *
+search_fragment(const Condition *condition)
+{
+	char	   *string = TextDatumGetCString(condition->operand);
+	bool		pattern = condition->operator != CONDITION_EQUAL;
+	char	   *run = palloc(strlen(string) + 1);
+	char	   *best = NULL;
+	int			length = 0;
+	int			best_length = MIN_SEARCH_LENGTH - 1;
+	char	   *p = string;
+
+	for (;;)
+	{
+		bool		ends = *p == '\0' || strchr(" \t\n\v\f\r\"", *p) ||
+			(pattern && (*p == '%' || *p == '_'));
+
+		if (!ends && pattern && *p == '\\')
+		{
+			p++;
+			/* an escaped blank or quote ends the run as well */
+			ends = *p == '\0' || strchr(" \t\n\v\f\r\"", *p);
+		}
+		if (ends)
+		{
+			int			characters = pg_mbstrlen_with_len(run, length);
+
+			if (characters > best_length &&
+				(condition->operator != CONDITION_ILIKE ||
+				 is_ascii_run(run, length)) &&
+				(GetDatabaseEncoding() != PG_SQL_ASCII ||
+				 is_ascii_run(run, length)))
+			{
+				best = pnstrdup(run, length);
+				best_length = characters;
+			}
+			length = 0;
+			if (*p == '\0')
+				break;
+			p++;
+		}
+		else
+		{
+			int			n = pg_mblen(p);
+
+			memcpy(run + length, p, n);
+			length += n;
+			p += n;
+		}
+	}
+	return best;
+}
+
+static void
+add_search(Builder *builder, const ResourceFilter *filter,
+		   const Condition *conditions, int nconditions)
+{
+	char	   *best = NULL;
+
+	for (int i = 0; i < nconditions; i++)
+	{
+		char	   *fragment;
+
+		if (strcmp(conditions[i].field->name, filter->field) != 0 ||
+			!serves(filter, conditions[i].operator))
+			continue;
+		builder->request->exact = false;
+		fragment = search_fragment(&conditions[i]);
+		if (fragment && (best == NULL || strlen(fragment) > strlen(best)))
+			best = fragment;
+	}
+	if (best)
+		(void) add_parameter(builder, filter,
+							 pg_server_to_any(best, strlen(best), PG_UTF8));
+}
+
+
+/* ----------
+ * The request
+ * ----------
+ */
+
+/* Of the parameters for things that change, those of one direction are sent. */
+static FilterChurn
+choose_churn(const Builder *builder, const Condition *conditions,
+			 int nconditions)
+{
+	for (int i = 0; i < nconditions; i++)
+	{
+		const ResourceFilter *filter = NULL;
+		const Condition *c = &conditions[i];
+
+		while ((filter = next_filter(builder->resource, c->field, c->operator,
+									 filter)) != NULL)
+		{
+			if (filter->churn != CHURN_LEAVE)
+				continue;
+			if (filter->test == FILTER_BEFORE ||
+				DatumGetBool(c->operand) == (filter->test == FILTER_TRUE))
+				return CHURN_LEAVE;
+		}
+	}
+	return CHURN_ENTER;
+}
+
+static void
+add_filter(Builder *builder, const ResourceFilter *filter,
+		   const Condition *conditions, int nconditions)
+{
+	const ResourceField *field = resource_field(builder->resource,
+												filter->field);
+
+	switch (filter->test)
+	{
+		case FILTER_LOOKUP:
+			add_ids(builder, filter, conditions, nconditions);
+			return;
+		case FILTER_SEARCH:
+			add_search(builder, filter, conditions, nconditions);
+			return;
+		case FILTER_AFTER:
+		case FILTER_BEFORE:
+			return;				/* by field, see below */
+		case FILTER_EQUAL:
+			if (field->type == FIELD_BIGINT)
+			{
+				add_ids(builder, filter, conditions, nconditions);
+				return;
+			}
+			break;
+		case FILTER_TRUE:
+		case FILTER_FALSE:
+		case FILTER_IS:
+			break;
+	}
+	for (int i = 0; i < nconditions; i++)
+	{
+		if (conditions[i].field != field ||
+			!serves(filter, conditions[i].operator))
+			continue;
+		if (filter->test == FILTER_EQUAL)
+		{
+			if (conditions[i].operator == CONDITION_EQUAL)
+				add_text(builder, filter, &conditions[i]);
+		}
+		else
+			add_constant(builder, filter, &conditions[i]);
+	}
+}
+
+/*
+ * Makes the request for some conditions, in the current memory context.
+ * pending: this transaction has changed tokens of the server, which GitLab does
+ * not know yet.  one_answer: the request is made once, for its total, so that
+ * nothing can change while it is read.
+ */
+FilterRequest *
+filter_request(const Resource *resource, int version,
+			   const Condition *conditions, int nconditions, bool pending,
+			   bool one_answer)
+{
+	Builder		builder = {
+		.resource = resource,
+		.version = version,
+		.pending = pending,
+		.one_answer = one_answer,
+		.request = palloc0(sizeof(FilterRequest)),
+	};
+
+	builder.request->exact = true;
+	for (int i = 0; i < nconditions; i++)
+	{
+		if (conditions[i].isnull)
+		{
+			builder.request->nothing = true;
+			return builder.request;
+		}
+	}
+	builder.churn = choose_churn(&builder, conditions, nconditions);
+	for (int i = 0; i < resource->nfilters; i++)
+		add_filter(&builder, &resource->filters[i], conditions, nconditions);
+	for (int i = 0; i < resource->nfields; i++)
+		if (resource->fields[i].type == FIELD_DATE ||
+			resource->fields[i].type == FIELD_TIMESTAMPTZ)
+			add_bounds(&builder, &resource->fields[i], conditions, nconditions);
+	return builder.request;
+}
+
+
+/* ----------
+ * Checking conditions here
+ * ----------
+ */
+
+static int
+compare_to_operand(const Condition *condition, Datum value)
+{
+	int64		v;
+	int64		w;
+	TimestampTz time;
+
+	switch (condition->field->type)
+	{
+		case FIELD_BOOLEAN:
+			return (int) DatumGetBool(value) - (int) DatumGetBool(condition->operand);
+		case FIELD_BIGINT:
+			v = DatumGetInt64(value);
+			w = integer_operand(condition->operand, condition->type);
+			break;
+		case FIELD_DATE:
+			if (condition->type == DATEOID)
+			{
+				v = DatumGetDateADT(value);
+				w = DatumGetDateADT(condition->operand);
+				break;
+			}
+			v = DirectFunctionCall1(date_timestamptz, value);
+			w = condition->type == TIMESTAMPOID ?
+				DirectFunctionCall1(timestamp_timestamptz, condition->operand) :
+				condition->operand;
+			break;
+		default:
+			v = DatumGetTimestampTz(value);
+			if (!timestamp_operand(condition, &time))
+				return TIMESTAMP_IS_NOBEGIN(time) ? 1 : -1;
+			w = time;
+	}
+	return v < w ? -1 : v > w;
+}
+
+static bool
+matches(const Condition *condition, Datum value)
+{
+	int			comparison;
+
+	if (condition->operator == CONDITION_EQUAL_ANY)
+	{
+		int			nids;
+		int64	   *ids = operand_ids(condition, &nids);
+		int64		id = DatumGetInt64(value);
+
+		return bsearch(&id, ids, nids, sizeof(int64), compare_ids) != NULL;
+	}
+	comparison = compare_to_operand(condition, value);
+	switch (condition->operator)
+	{
+		case CONDITION_EQUAL:
+			return comparison == 0;
+		case CONDITION_LESS:
+			return comparison < 0;
+		case CONDITION_LESS_EQUAL:
+			return comparison <= 0;
+		case CONDITION_GREATER:
+			return comparison > 0;
+		default:
+			return comparison >= 0;
+	}
+}
+
+/*
+ * Does a record fulfil conditions of the kinds that may be exact?  That is:
+ * numbers, booleans, dates and times, but no texts.
+ */
+bool
+filter_matches(const Resource *resource, const Condition *conditions,
+			   int nconditions, JsonRecord *record, bool revoked)
+{
+	for (int i = 0; i < nconditions; i++)
+	{
+		const ResourceField *field = conditions[i].field;
+		bool		isnull;
+		Datum		value = resource_datum(resource, field, record, &isnull);
+
+		if (revoked && (field->flags & (FIELD_TRUE_WHEN_REVOKED |
+										FIELD_FALSE_WHEN_REVOKED)))
+		{
+			isnull = false;
+			value = BoolGetDatum((field->flags & FIELD_TRUE_WHEN_REVOKED) != 0);
+		}
+		if (isnull || conditions[i].isnull || !matches(&conditions[i], value))
+			return false;
+	}
+	return true;
+}

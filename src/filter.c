@@ -99,14 +99,15 @@ next_filter(const Resource *resource, const ResourceField *field,
 
 /*
  * Does GitLab, of a declared version, know a parameter for such a condition;
- * with joining: one that is worth a request for each row of a join?  *exact
- * says whether it may select just the rows that fulfil the condition, which
- * only the operand decides.
+ * with joining: one that is worth a request for each row of a join?  operand is
+ * that of a condition on a boolean field, or NULL if it is not known yet.
+ * *exact says whether the parameter may select just the rows that fulfil the
+ * condition; in the end the operand decides.
  */
 bool
 filter_exists(const Resource *resource, const ResourceField *field,
-			  ConditionOperator operator, int version, bool joining,
-			  bool *exact)
+			  ConditionOperator operator, const bool *operand, int version,
+			  bool joining, bool *exact)
 {
 	const ResourceFilter *filter = NULL;
 	bool		found = false;
@@ -115,6 +116,8 @@ filter_exists(const Resource *resource, const ResourceField *field,
 	while ((filter = next_filter(resource, field, operator, filter)) != NULL)
 	{
 		if (joining && !filter->joinable)
+			continue;
+		if (operand && *operand != (filter->test == FILTER_TRUE))
 			continue;
 		found = true;
 		if (version < filter->exact_from || version < filter->known_from)

@@ -55,8 +55,8 @@ typedef struct FilterRequest
 } FilterRequest;
 
 extern bool filter_exists(const Resource *resource, const ResourceField *field,
-						  ConditionOperator operator, int version,
-						  bool joining, bool *exact);
+						  ConditionOperator operator, const bool *operand,
+						  int version, bool joining, bool *exact);
 extern List *filter_parameters(const Resource *resource,
 							   const Condition *condition);
 extern FilterRequest *filter_request(const Resource *resource, int version,

@@ -313,8 +313,8 @@ is_joinable_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec,
 		return false;
 	field = plan->table.fields[var->varattno - 1];
 	return field && filter_exists(plan->settings->resource, field,
-								  CONDITION_EQUAL, plan->settings->version,
-								  true, &exact);
+								  CONDITION_EQUAL, NULL,
+								  plan->settings->version, true, &exact);
 }
 
 /* Remembers the parameterization that a join clause would need. */

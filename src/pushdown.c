@@ -213,6 +213,8 @@ bool
 pushdown_clause(const PushdownTable *table, Expr *clause, bool joining,
 				PushdownClause *result)
 {
+	Const	   *constant;
+	bool		value;
 	bool		matched;
 
 	if (IsA(clause, OpExpr))
@@ -221,7 +223,12 @@ pushdown_clause(const PushdownTable *table, Expr *clause, bool joining,
 		matched = match_array(table, (ScalarArrayOpExpr *) clause, result);
 	else
 		matched = match_boolean(table, clause, result);
-	return matched &&
-		filter_exists(table->resource, result->field, result->operator,
-					  table->version, joining, &result->exact);
+	if (!matched)
+		return false;
+	constant = (Const *) result->operand;
+	value = IsA(constant, Const) && DatumGetBool(constant->constvalue);
+	return filter_exists(table->resource, result->field, result->operator,
+						 result->field->type == FIELD_BOOLEAN &&
+						 IsA(constant, Const) ? &value : NULL,
+						 table->version, joining, &result->exact);
 }

@@ -515,19 +515,24 @@ explain_request(ForeignScanState *node, GitLabScan *scan, ForeignScan *fsplan,
  * superset.  All are checked again; see the filter.
  */
 static void
-explain_exactness(const GitLabScan *scan, bool exact, const char *label,
-				  ExplainState *es)
+explain_exactness(const GitLabScan *scan, List *operands, bool exact,
+				  const char *label, ExplainState *es)
 {
 	List	   *names = NIL;
 
 	for (int i = 0; i < scan->nconditions; i++)
 	{
 		const Condition *condition = &scan->conditions[i];
+		Const	   *operand = list_nth(operands, i);
+		bool		is_true = IsA(operand, Const) &&
+			DatumGetBool(operand->constvalue);
 		bool		is_exact;
 
 		(void) filter_exists(scan->settings->resource, condition->field,
-							 condition->operator, scan->settings->version,
-							 false, &is_exact);
+							 condition->operator,
+							 condition->field->type == FIELD_BOOLEAN &&
+							 IsA(operand, Const) ? &is_true : NULL,
+							 scan->settings->version, false, &is_exact);
 		if (is_exact == exact)
 			names = lappend(names, pstrdup(condition->field->name));
 	}
@@ -564,8 +569,8 @@ gitlab_ExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	plain.order = intVal(list_nth(fsplan->fdw_private, SCAN_PRIVATE_ORDER));
 	read_conditions(&plain, fsplan);
 	explain_request(node, &plain, fsplan, es);
-	explain_exactness(&plain, true, "GitLab Exact", es);
-	explain_exactness(&plain, false, "GitLab Superset", es);
+	explain_exactness(&plain, fsplan->fdw_exprs, true, "GitLab Exact", es);
+	explain_exactness(&plain, fsplan->fdw_exprs, false, "GitLab Superset", es);
 	if (es->analyze && scan)
 		explain_statistics(scan, es);
 }

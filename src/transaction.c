@@ -759,11 +759,25 @@ warn_unpaid(bool (*owed) (const Debt *), const char *why_not)
 	}
 }
 
+static bool
+is_creation(const Debt *debt)
+{
+	return debt->kind == DEBT_CREATED;
+}
+
+/* Would a rollback miss the token?  Not if it revokes it anyway. */
+static bool
+is_missed(const Debt *debt)
+{
+	return debt->kind == DEBT_DELETED && !debt->told &&
+		!find_debt(debt->connection->serverid, debt->id, is_creation);
+}
+
 /* The answer may have come while a rollback waited for something else. */
 static bool
 was_deleted(const Debt *debt)
 {
-	return debt->kind == DEBT_DELETED && !debt->told &&
+	return is_missed(debt) &&
 		(debt->paid || (debt->call && debt->call->exchange->finished &&
 						is_revoked_by(debt->call)));
 }
@@ -772,8 +786,8 @@ was_deleted(const Debt *debt)
 static bool
 is_uncertain(const Debt *debt)
 {
-	return debt->kind == DEBT_DELETED && !debt->paid && !debt->told &&
-		debt->call && !debt->call->exchange->finished;
+	return is_missed(debt) && !debt->paid && debt->call &&
+		!debt->call->exchange->finished;
 }
 
 /* Lists the ids of debts that fit, as many as there is room for. */

@@ -158,7 +158,8 @@ check_native_rotation(PlannerInfo *root, Index rtindex, Relation rel,
 		if (pushdown_clause(&table, lfirst_node(RestrictInfo, lc)->clause,
 							false, &clause) &&
 			(clause.field->flags & FIELD_IDENTITY) &&
-			clause.operator == CONDITION_EQUAL)
+			clause.operator == CONDITION_EQUAL &&
+			(IsA(clause.operand, Const) || IsA(clause.operand, Param)))
 			return;
 	}
 	ereport(ERROR,
@@ -246,6 +247,9 @@ begin_modify(ResultRelInfo *rinfo, EState *estate)
 	modify->expires_column = resource_column(modify->fields, desc, "expires_at");
 	modify->change.userid = compat_modify_userid(rinfo, estate);
 	modify->change.table = qualified_name(rel);
+	modify->change.id_column = modify->id_column == InvalidAttrNumber ? "id" :
+		quote_identifier(get_attname(RelationGetRelid(rel), modify->id_column,
+									 false));
 	modify->change.client = api_open(modify->settings->serverid,
 									 modify->change.userid);
 	/* COPY leaves the executor's command id unset */

@@ -47,7 +47,7 @@ typedef struct GitLabScan
 	MemoryContext pass_context; /* holds what follows */
 	Condition  *conditions;
 	int			nconditions;
-	bool		pending;		/* the transaction has changed tokens */
+	bool		pending;		/* the transaction had changed tokens before */
 	ApiStream **streams;		/* to be read one after the other */
 	int			nstreams;
 	int			current;
@@ -244,13 +244,17 @@ next_record(GitLabScan *scan)
 	return NULL;
 }
 
-/* How this transaction makes a record look. */
+/*
+ * How this transaction makes a record look.  The running command may have made
+ * its first token after the scan began, so "pending" does not tell.
+ */
 static TokenView
 view_of(const GitLabScan *scan, JsonRecord *record)
 {
 	int64		id;
 
-	if (!scan->pending || !resource_id(record, &id))
+	if (scan->settings->resource != resource_tokens ||
+		!resource_id(record, &id))
 		return TOKEN_AS_READ;
 	return transaction_view(scan->settings->serverid, id, scan->curcid);
 }

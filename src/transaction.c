@@ -64,6 +64,7 @@ typedef struct Debt
 	ApiCall    *call;			/* under way, or NULL */
 	const char *role;
 	const char *table;
+	const char *id_column;
 	const char *finder;			/* the SELECT that finds a lost token */
 } Debt;
 
@@ -142,6 +143,7 @@ enter_debt(const TokenChange *change, DebtKind kind)
 	debt->userid = change->userid;
 	debt->role = pstrdup(role ? role : "?");
 	debt->table = pstrdup(change->table);
+	debt->id_column = pstrdup(change->id_column);
 	debt->connection = connection_retain(api_connection(change->client));
 	dlist_push_tail(&debts, &debt->link);
 	MemoryContextSwitchTo(saved);
@@ -186,6 +188,7 @@ strike_debt(Debt *debt)
 	connection_release(debt->connection);
 	pfree(unconstify(char *, debt->role));
 	pfree(unconstify(char *, debt->table));
+	pfree(unconstify(char *, debt->id_column));
 	if (debt->finder)
 		pfree(unconstify(char *, debt->finder));
 	pfree(debt);
@@ -754,7 +757,8 @@ warn_unpaid(bool (*owed) (const Debt *), const char *why_not)
 			"could not revoke personal access tokens on server \"%s\": %s",
 			first->connection->server_name, list);
 		SAY(detail, "%s They still work.", answered ? description : why_not);
-		SAY(hint, "Run: DELETE FROM %s WHERE id IN (%s);", first->table, list);
+		SAY(hint, "Run: DELETE FROM %s WHERE %s IN (%s);", first->table,
+			first->id_column, list);
 		announce(WARNING, &a);
 	}
 }

@@ -41,6 +41,7 @@ typedef struct TokenChange
 	Oid			userid;
 	CommandId	cid;			/* the changing command's */
 	const char *table;			/* qualified and quoted */
+	const char *id_column;		/* quoted */
 } TokenChange;
 
 extern int	transaction_max_changes;	/* gitlab_pat_fdw.max_changes */

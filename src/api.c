@@ -358,15 +358,16 @@ parse_json(HttpExchange *exchange, const char **problem)
 		*problem = "The answer is not JSON.";
 		return NULL;
 	}
-	/* json-c counts the values inside the innermost array as a level */
+	/*
+	 * json-c counts the values inside the innermost array as a level.  Its
+	 * strict mode is not used: json-c 0.18 refuses all but ASCII in it.
+	 */
 	tokener = json_tokener_new_ex(MAX_JSON_DEPTH + 1);
 	if (tokener == NULL)
 	{
 		*problem = "Out of memory.";
 		return NULL;
 	}
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT |
-						   JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	record = json_tokener_parse_ex(tokener, exchange->data ? exchange->data : "",
 								   (int) exchange->length);
 	error = json_tokener_get_error(tokener);

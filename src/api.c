@@ -231,9 +231,20 @@ after_attempt(HttpExchange *exchange)
  * ----------
  */
 
+/*
+ * Frees a record, and wipes the secret that the answer to a creation holds.
+ * json-c gives no other access to a string's memory than this.
+ */
 static void
 free_record(void *record)
 {
+	JsonRecord *secret;
+
+	if (json_object_is_type(record, json_type_object) &&
+		json_object_object_get_ex(record, "token", &secret) &&
+		json_object_is_type(secret, json_type_string))
+		explicit_bzero(unconstify(char *, json_object_get_string(secret)),
+					   json_object_get_string_len(secret));
 	json_object_put(record);
 }
 
@@ -372,6 +383,9 @@ parse_json(HttpExchange *exchange, const char **problem)
 								   (int) exchange->length);
 	error = json_tokener_get_error(tokener);
 	end = json_tokener_get_parse_end(tokener);
+	/* the last strings that it took in, a secret maybe */
+	if (tokener->pb && tokener->pb->buf)
+		explicit_bzero(tokener->pb->buf, tokener->pb->size);
 	json_tokener_free(tokener);
 	while (end < exchange->length && strchr(" \t\r\n", exchange->data[end]))
 		end++;

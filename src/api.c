@@ -197,7 +197,8 @@ after_attempt(HttpExchange *exchange)
 		call->statistics->wait_usecs += exchange->duration;
 	}
 	if (api_log_requests)
-		ereport(LOG,
+		/* not to the client, whose encoding may lack a character */
+		ereport(LOG_SERVER_ONLY,
 				(errmsg("GitLab request: %s %s on server \"%s\", status %d, %lld ms, %zu bytes, attempt %d",
 						exchange->method, exchange->target,
 						connection->server_name, exchange->status,
@@ -366,7 +367,7 @@ parse_json(HttpExchange *exchange, const char **problem)
 	*problem = NULL;
 	if (!has_media_type(exchange, "application/json"))
 	{
-		*problem = "The answer is not JSON.";
+		*problem = "The answer is not JSON";
 		return NULL;
 	}
 	/*
@@ -376,7 +377,7 @@ parse_json(HttpExchange *exchange, const char **problem)
 	tokener = json_tokener_new_ex(MAX_JSON_DEPTH + 1);
 	if (tokener == NULL)
 	{
-		*problem = "Out of memory.";
+		*problem = "Out of memory";
 		return NULL;
 	}
 	record = json_tokener_parse_ex(tokener, exchange->data ? exchange->data : "",
@@ -387,12 +388,13 @@ parse_json(HttpExchange *exchange, const char **problem)
 	if (tokener->pb && tokener->pb->buf)
 		explicit_bzero(tokener->pb->buf, tokener->pb->size);
 	json_tokener_free(tokener);
-	while (end < exchange->length && strchr(" \t\r\n", exchange->data[end]))
+	while (end < exchange->length && exchange->data[end] != '\0' &&
+		   strchr(" \t\r\n", exchange->data[end]))
 		end++;
 	if (error == json_tokener_error_depth)
-		*problem = "The answer's JSON is nested too deeply.";
+		*problem = "The answer's JSON is nested too deeply";
 	else if (error != json_tokener_success || end != exchange->length)
-		*problem = "The answer is not valid JSON.";
+		*problem = "The answer is not valid JSON";
 	if (*problem)
 	{
 		json_object_put(record);
@@ -414,7 +416,7 @@ judge_success(ApiCall *call)
 	if (call->problem == NULL &&
 		!json_object_is_type(call->record, json_type_object) &&
 		!json_object_is_type(call->record, json_type_array))
-		call->problem = "The answer is neither a JSON object nor an array.";
+		call->problem = "The answer is neither a JSON object nor an array";
 	if (call->problem == NULL)
 		return API_SUCCEEDED;
 	return call->repeatable ? API_FAILED : API_LOST;
@@ -524,6 +526,22 @@ words_of_json(JsonRecord *object, char *buf, size_t size)
 		append_flattened(buf, size, value, 0);
 }
 
+/* Blanks out a secret of which the end of the text leaves the beginning. */
+static void
+blank_cut_secret(char *text, const char *secret)
+{
+	size_t		length = strlen(text);
+
+	for (size_t n = Min(strlen(secret), length); n >= MIN_SECRET_LENGTH; n--)
+	{
+		if (memcmp(text + length - n, secret, n) == 0)
+		{
+			memset(text + length - n, '*', n);
+			return;
+		}
+	}
+}
+
 /* Blanks out each run of text that begins with prefix; by bytes. */
 static void
 blank_tokens(char *text, const char *prefix, size_t at_least)
@@ -556,6 +574,7 @@ sanitize(char *text, const char *credential)
 
 	if (strlen(credential) >= MIN_SECRET_LENGTH)
 		blank_tokens(text, credential, 1);
+	blank_cut_secret(text, credential);
 	/* "glpat-" is the default prefix; others are glptt-, gldt-, glsoat-, ... */
 	blank_tokens(text, "glpat-", 10);
 	blank_tokens(text, "gloas-", 10);
@@ -583,6 +602,8 @@ sanitize(char *text, const char *credential)
 			in++, left--;
 		}
 	}
+	while (out > (unsigned char *) text && out[-1] == ' ')
+		out--;
 	*out = '\0';
 }
 
@@ -623,19 +644,19 @@ failure_words(const ApiCall *call)
 		case HTTP_ANSWERED:
 			return call->problem ? call->problem : "";
 		case HTTP_CANNOT_CONNECT:
-			return "The connection could not be made.";
+			return "The connection could not be made";
 		case HTTP_TLS_FAILED:
-			return "The server's certificate was not accepted.";
+			return "The server's certificate was not accepted";
 		case HTTP_LOST:
-			return "The connection was lost.";
+			return "The connection was lost";
 		case HTTP_TIMED_OUT:
-			return "The server did not answer in time.";
+			return "The server did not answer in time";
 		case HTTP_TOO_LARGE:
-			return "The answer is too large.";
+			return "The answer is too large";
 		case HTTP_UNREADABLE:
-			return "The answer is not valid HTTP.";
+			return "The answer is not valid HTTP";
 		case HTTP_NO_MEMORY:
-			return "Out of memory.";
+			return "Out of memory";
 	}
 	return "";
 }
@@ -649,6 +670,8 @@ api_describe(ApiCall *call, char *buf, size_t size)
 {
 	HttpExchange *exchange = call->exchange;
 	const char *request_id = http_header(exchange, "X-Request-Id");
+	const char *location = exchange->status >= 300 && exchange->status < 400 ?
+		http_header(exchange, "Location") : NULL;
 	char		words[2 * MAX_QUOTED_BYTES];
 	char		status[64] = "";
 	char		target[MAX_QUOTED_BYTES];
@@ -664,21 +687,27 @@ api_describe(ApiCall *call, char *buf, size_t size)
 		sanitize(id, call->connection->credential);
 	}
 
-	buf[0] = '\0';
 	if (words[0])
 		snprintf(buf, size, "GitLab said: \"%s\"", words);
 	else if (failure_words(call)[0])
 		strlcpy(buf, failure_words(call), size);
 	else
-		strlcpy(buf, "GitLab gave no reason.", size);
+		strlcpy(buf, "GitLab gave no reason", size);
+	snprintf(buf + strlen(buf), size - strlen(buf), " (%s %s%s%s).",
+			 exchange->method, target, status, id);
 	if (exchange->failure != HTTP_ANSWERED && exchange->error[0])
 	{
 		strlcpy(words, exchange->error, sizeof(words));
 		sanitize(words, call->connection->credential);
 		snprintf(buf + strlen(buf), size - strlen(buf), " %s.", words);
 	}
-	snprintf(buf + strlen(buf), size - strlen(buf), " (%s %s%s%s)",
-			 exchange->method, target, status, id);
+	if (location)
+	{
+		strlcpy(words, location, sizeof(words));
+		sanitize(words, call->connection->credential);
+		snprintf(buf + strlen(buf), size - strlen(buf),
+				 " It redirects to \"%s\".", words);
+	}
 }
 
 
@@ -751,6 +780,9 @@ rate_limit_hint(HttpExchange *exchange)
 	return psprintf("The rate limit is reset at %s; try again then.", buf);
 }
 
+/* All that GitLab says to those who are not allowed to do something. */
+#define PLAIN_REFUSAL "403 Forbidden"
+
 /* What to do about a refusal: the scope that GitLab asks for, if it says so. */
 static const char *
 hint_of(ApiCall *call)
@@ -774,7 +806,9 @@ hint_of(ApiCall *call)
 		const char *problem;
 		JsonRecord *object = parse_json(exchange, &problem);
 		const char *scope = member_string(object, "scope");
+		char		words[2 * MAX_QUOTED_BYTES];
 
+		gitlab_words(call, words, sizeof(words));
 		if (scope)
 		{
 			char	   *scopes = pstrdup(scope);
@@ -783,6 +817,8 @@ hint_of(ApiCall *call)
 			hint = psprintf("The API token needs one of these scopes: %s.",
 							scopes);
 		}
+		else if (strcmp(words, PLAIN_REFUSAL) != 0)
+			hint = NULL;		/* GitLab has given another reason */
 		json_object_put(object);
 	}
 	return hint;
@@ -793,19 +829,8 @@ report_failure(ApiCall *call, const char *action)
 {
 	char		description[API_DESCRIPTION_SIZE];
 	const char *hint = hint_of(call);
-	const char *location = call->exchange->status >= 300 &&
-		call->exchange->status < 400 ?
-		http_header(call->exchange, "Location") : NULL;
 
 	api_describe(call, description, sizeof(description));
-	if (location)
-	{
-		char	   *where = pstrdup(location);
-
-		sanitize(where, call->connection->credential);
-		strlcat(description, psprintf(" It redirects to \"%s\".", where),
-				sizeof(description));
-	}
 	ereport(ERROR,
 			(errcode(api_sqlstate(call)),
 			 errmsg("could not %s on server \"%s\"", action,
@@ -953,20 +978,39 @@ client_get(ApiClient *client, const char *path)
 	}
 }
 
-/* Asks GitLab, once a statement, whether the credential itself is good. */
+/*
+ * Asks GitLab, once a statement, whether the credential itself is good: 401
+ * says that it is not, and what comes after authentication that it is.  All
+ * else tells nothing, and is an error.
+ */
 static bool
 self_works(ApiClient *client)
 {
 	if (!client->self_checked)
 	{
 		ApiCall    *call = client_get(client, "/personal_access_tokens/self");
+		int			status = call->exchange->status;
 
-		client->self_works = call->exchange->failure == HTTP_ANSWERED &&
-			call->exchange->status != 401;
+		if (api_call_judge(call) != API_REFUSED ||
+			(status != 400 && status != 401 && status != 403))
+			api_check(call, "look up the API token in use");
+		client->self_works = status != 401;
 		client->self_checked = true;
 		api_call_free(call);
 	}
 	return client->self_works;
+}
+
+/*
+ * Does GitLab say that there is no such thing?  A 404 that is not JSON is some
+ * proxy's or another site's, which knows nothing of tokens.
+ */
+bool
+api_is_absent(const ApiCall *call)
+{
+	return call->exchange->failure == HTTP_ANSWERED &&
+		call->exchange->status == 404 &&
+		has_media_type(call->exchange, "application/json");
 }
 
 /*
@@ -979,7 +1023,7 @@ means_absent(ApiClient *client, ApiCall *call)
 {
 	if (call->exchange->failure != HTTP_ANSWERED)
 		return false;
-	return call->exchange->status == 404 ||
+	return api_is_absent(call) ||
 		(call->exchange->status == 401 && self_works(client));
 }
 
@@ -999,6 +1043,11 @@ api_get(ApiClient *client, const char *path, bool absent_ok, const char *action)
 		return NULL;
 	}
 	api_check(call, action);
+	if (!json_object_is_type(call->record, json_type_object))
+	{
+		call->problem = "The answer is not a JSON object";
+		report_failure(call, action);
+	}
 	return call;
 }
 
@@ -1006,8 +1055,17 @@ api_get(ApiClient *client, const char *path, bool absent_ok, const char *action)
 ApiCall *
 api_get_self(ApiClient *client)
 {
-	return api_get(client, "/personal_access_tokens/self", false,
-				   "look up the API token in use");
+	static const char action[] = "look up the API token in use";
+	ApiCall    *call = api_get(client, "/personal_access_tokens/self", false,
+							   action);
+	int64		id;
+
+	if (!resource_id(call->record, &id))
+	{
+		call->problem = "The answer has no valid field \"id\"";
+		report_failure(call, action);
+	}
+	return call;
 }
 
 /*
@@ -1031,7 +1089,10 @@ learn_self(ApiClient *client)
 		api_call_free(call);
 		call = api_get(client, "/user", false, "look up the current user");
 		if (!resource_integer(call->record, "id", &connection->self_user_id))
+		{
+			call->problem = "The answer has no valid field \"id\"";
 			report_failure(call, "look up the current user");
+		}
 		connection->self = SELF_IS_NO_TOKEN;
 	}
 	else
@@ -1041,7 +1102,7 @@ learn_self(ApiClient *client)
 			!resource_integer(call->record, "user_id",
 							  &connection->self_user_id))
 		{
-			call->problem = "The answer lacks a valid field \"id\" or \"user_id\".";
+			call->problem = "The answer lacks a valid field \"id\" or \"user_id\"";
 			report_failure(call, action);
 		}
 		connection->self = SELF_IS_TOKEN;
@@ -1127,9 +1188,12 @@ struct ApiStream
 	/* noticing changes */
 	char	   *frozen_at;		/* pages after the first were created by then */
 	int			pass;			/* the listing is being read for this time */
+	bool		restarted;		/* not all that was delivered came since */
 	int64		total;			/* as the pages of this pass said, or -1 */
 	bool		slid;			/* they did not agree */
 	bool		brought_new;	/* this pass delivered something */
+	int64		least;			/* and most: the totals of all passes */
+	int64		most;
 	ApiStream  *late;			/* created within the first answer's second */
 	bool		is_late;
 	char	   *previous_key;	/* for checking the order */
@@ -1161,6 +1225,7 @@ stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
 	stream->last = -1;
 	stream->pass = 1;
 	stream->total = -1;
+	stream->least = PG_INT64_MAX;
 	stream->action = psprintf("read %s", resource->plural);
 	stream->step_context = AllocSetContextCreate(context, "GitLab page",
 												 ALLOCSET_SMALL_SIZES);
@@ -1332,6 +1397,8 @@ late_stream(ApiStream *stream)
 	late = api_list(stream->client, stream->resource, &listing);
 	late->seen = stream->seen;
 	late->is_late = true;
+	/* the buffer: it holds the last key of the pages when late is read */
+	late->previous_key = stream->previous_key;
 	MemoryContextSwitchTo(saved);
 	return late;
 }
@@ -1417,7 +1484,7 @@ refuse_answer(ApiStream *stream, ApiCall *call, const char *detail)
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("could not %s on server \"%s\"", stream->action,
 					call->connection->server_name),
-			 errdetail("%s (%s %s)", detail, call->exchange->method,
+			 errdetail("%s (%s %s).", detail, call->exchange->method,
 					   call->exchange->target)));
 }
 
@@ -1461,10 +1528,10 @@ check_order(ApiStream *stream, ApiCall *call, JsonRecord *record)
 	comparison = stream->previous_key ? strcmp(stream->previous_key, key) : 0;
 	if (stream->listing.descending ? comparison < 0 : comparison > 0)
 	{
-		if (stream->pass > 1 || stream->is_late)
+		if (stream->restarted || stream->is_late)
 			refuse_changes(stream, call);
 		refuse_answer(stream, call,
-					  "The answer is not in the order that was asked for.");
+					  "The answer is not in the order that was asked for");
 	}
 	if (stream->previous_key == NULL)
 		stream->previous_key = MemoryContextAlloc(stream->context, sizeof(key));
@@ -1479,7 +1546,7 @@ take_page(ApiStream *stream, ApiCall *call)
 	int64		patience = MAX_BARREN_PAGES;
 
 	if (!json_object_is_type(call->record, json_type_array))
-		refuse_answer(stream, call, "The answer is not a JSON array.");
+		refuse_answer(stream, call, "The answer is not a JSON array");
 	n = json_object_array_length(call->record);
 	stream->records = palloc(sizeof(JsonRecord *) * Max(n, 1));
 	for (size_t i = 0; i < n; i++)
@@ -1489,7 +1556,7 @@ take_page(ApiStream *stream, ApiCall *call)
 
 		if (!resource_id(record, &id))
 			refuse_answer(stream, call,
-						  "An element of the answer has no valid field \"id\".");
+						  "An element of the answer has no valid field \"id\"");
 		if (!is_new(stream->seen, id))
 			continue;
 		check_order(stream, call, record);
@@ -1505,7 +1572,7 @@ take_page(ApiStream *stream, ApiCall *call)
 	if (stream->pass > 1)
 		patience += Max(stream->last, 100);
 	if (stream->barren >= patience && !stream->ended)
-		refuse_answer(stream, call, "The pages of the list repeat themselves.");
+		refuse_answer(stream, call, "The pages of the list repeat themselves");
 }
 
 /* Takes the record that a lookup brought. */
@@ -1516,7 +1583,7 @@ take_object(ApiStream *stream, ApiCall *call, int64 wanted)
 
 	if (!resource_id(call->record, &id) || id != wanted)
 		refuse_answer(stream, call,
-					  "The answer is not an object with the \"id\" that was asked for.");
+					  "The answer is not an object with the \"id\" that was asked for");
 	stream->records = palloc(sizeof(JsonRecord *));
 	stream->records[stream->nrecords++] = call->record;
 }
@@ -1544,7 +1611,11 @@ learn_changes(ApiStream *stream, ApiCall *call)
 	if (total >= 0 && stream->total >= 0 && total != stream->total)
 		stream->slid = true;
 	if (total >= 0)
+	{
 		stream->total = total;
+		stream->least = Min(stream->least, total);
+		stream->most = Max(stream->most, total);
+	}
 	if (stream->resource->created_before && !stream->is_late &&
 		stream->frozen_at == NULL && !stream->fitted && !stream->ended)
 	{
@@ -1577,6 +1648,11 @@ learn_paging(ApiStream *stream, ApiCall *call)
 		/* a server that knows no keyset here answers by offset */
 		if (next && next[0])
 			stream->kind = STREAM_PAGES;
+		else
+		{
+			stream->ended = true;
+			return;
+		}
 	}
 	pages = integer_header(call->exchange, "X-Total-Pages");
 	if (pages > 0)
@@ -1599,6 +1675,7 @@ restart(ApiStream *stream)
 {
 	for (int i = 0; i <= stream->concurrency; i++)
 		free_step(stream, i);
+	stream->restarted = true;
 	stream->current = stream->sent = 0;
 	stream->last = -1;
 	stream->ended = false;
@@ -1610,14 +1687,16 @@ restart(ApiStream *stream)
 
 /*
  * The steps of a listing are at their end.  True if it has to be read again,
- * because rows slid past.
+ * because rows slid past.  A row can slide past two readings only if it moves by
+ * more than a page.
  */
 static bool
 must_read_again(ApiStream *stream)
 {
 	if (stream->kind != STREAM_PAGES || stream->is_late || !stream->slid)
 		return false;
-	if (stream->pass > 1 && !stream->brought_new)
+	if (stream->pass > 1 && !stream->brought_new &&
+		stream->most - stream->least <= page_size(stream))
 		return false;
 	if (stream->pass == MAX_PASSES)
 		refuse_changes(stream, *step_slot(stream, stream->current));
@@ -1666,10 +1745,11 @@ next_step(ApiStream *stream)
 	MemoryContext saved;
 	ApiCall    *call;
 
-	stream->nrecords = stream->next_record = 0;
+	/* at the end the records stay, for api_rewind() */
 	if (stream->kind == STREAM_LOOKUPS ? stream->current == stream->last :
 		(stream->ended && !must_read_again(stream)))
 		return false;
+	stream->nrecords = stream->next_record = 0;
 	(void) must_unfit(stream);
 	if (stream->current > 0)
 		free_step(stream, stream->current);
@@ -1730,7 +1810,7 @@ api_next(ApiStream *stream)
 bool
 api_rewind(ApiStream *stream)
 {
-	if (stream->current > 1 || stream->pass > 1)
+	if (stream->current > 1 || stream->restarted)
 		return false;
 	stream->next_record = 0;
 	return true;
@@ -1768,6 +1848,8 @@ api_total(ApiClient *client, const Resource *resource, List *parameters)
 		!means_absent(client, call))
 	{
 		api_check(call, stream->action);
+		if (!json_object_is_type(call->record, json_type_array))
+			refuse_answer(stream, call, "The answer is not a JSON array");
 		total = integer_header(call->exchange, "X-Total");
 	}
 	api_end(stream);

@@ -97,6 +97,7 @@ extern void api_call_start(ApiCall *call);
 extern int	api_wait_quietly(ApiCall **calls, int ncalls,
 							 bool (*give_up) (void *), void *arg);
 extern ApiOutcome api_call_judge(ApiCall *call);
+extern bool api_is_absent(const ApiCall *call);
 extern int	api_sqlstate(const ApiCall *call);
 extern void api_describe(ApiCall *call, char *buf, size_t size);
 extern void api_call_free(ApiCall *call);

@@ -549,58 +549,71 @@ add_bounds(Builder *builder, const ResourceField *field,
  */
 
 /*
+ * Is this character, in UTF-8, one that GitLab takes for a blank or a quote, so
+ * that it ends a search term?  Ruby knows all of Unicode's blanks.
+ */
+static bool
+ends_term(const char *p)
+{
+	pg_wchar	c;
+
+	if (!IS_HIGHBIT_SET(*p))
+		return *p == '\0' || strchr(" \t\n\v\f\r\"", *p);
+	c = utf8_to_unicode((const unsigned char *) p);
+	return c == 0x85 || c == 0xA0 || c == 0x1680 ||
+		(c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+		c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+/*
  * The longest run of text that every matching name contains and that GitLab
- * searches for as it stands: without wildcards, blanks and double quotes.
- * NULL if there is none of three characters.
+ * searches for as it stands, in UTF-8: without wildcards, blanks and double
+ * quotes.  NULL if there is none of three characters.
  */
 static char *
 search_fragment(const Condition *condition)
 {
 	char	   *string = TextDatumGetCString(condition->operand);
 	bool		pattern = condition->operator != CONDITION_EQUAL;
-	char	   *run = palloc(strlen(string) + 1);
+	bool		ascii_only = condition->operator == CONDITION_ILIKE ||
+		GetDatabaseEncoding() == PG_SQL_ASCII;
 	char	   *best = NULL;
+	int			best_characters = MIN_SEARCH_LENGTH - 1;
+	int			characters = 0;
+	char	   *run;
 	int			length = 0;
-	int			best_length = MIN_SEARCH_LENGTH - 1;
-	char	   *p = string;
+	char	   *p;
 
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		string = pg_server_to_any(string, strlen(string), PG_UTF8);
+	run = palloc(strlen(string) + 1);
+	p = string;
 	for (;;)
 	{
-		bool		ends = *p == '\0' || strchr(" \t\n\v\f\r\"", *p) ||
-			(pattern && (*p == '%' || *p == '_'));
+		bool		ends = pattern && (*p == '%' || *p == '_');
+		int			n;
 
-		if (!ends && pattern && *p == '\\')
+		if (pattern && *p == '\\')
+			p++;				/* what it escapes is taken as it stands */
+		ends = ends || (ascii_only && IS_HIGHBIT_SET(*p)) || ends_term(p);
+		if (!ends)
 		{
-			p++;
-			/* an escaped blank or quote ends the run as well */
-			ends = *p == '\0' || strchr(" \t\n\v\f\r\"", *p);
-		}
-		if (ends)
-		{
-			int			characters = pg_mbstrlen_with_len(run, length);
-
-			if (characters > best_length &&
-				(condition->operator != CONDITION_ILIKE ||
-				 is_ascii_run(run, length)) &&
-				(GetDatabaseEncoding() != PG_SQL_ASCII ||
-				 is_ascii_run(run, length)))
-			{
-				best = pnstrdup(run, length);
-				best_length = characters;
-			}
-			length = 0;
-			if (*p == '\0')
-				break;
-			p++;
-		}
-		else
-		{
-			int			n = pg_mblen(p);
-
+			n = pg_encoding_mblen(PG_UTF8, p);
 			memcpy(run + length, p, n);
 			length += n;
+			characters++;
 			p += n;
+			continue;
 		}
+		if (characters > best_characters)
+		{
+			best = pnstrdup(run, length);
+			best_characters = characters;
+		}
+		length = characters = 0;
+		if (*p == '\0')
+			break;
+		p += IS_HIGHBIT_SET(*p) && !ascii_only ? pg_encoding_mblen(PG_UTF8, p) : 1;
 	}
 	return best;
 }
@@ -624,8 +637,7 @@ add_search(Builder *builder, const ResourceFilter *filter,
 			best = fragment;
 	}
 	if (best)
-		(void) add_parameter(builder, filter,
-							 pg_server_to_any(best, strlen(best), PG_UTF8));
+		(void) add_parameter(builder, filter, best);
 }
 
 

@@ -92,7 +92,7 @@ sees_all_tokens(ApiClient *client)
 	/* 403: the scopes don't even allow a listing */
 	if (api_call_judge(call) == API_REFUSED &&
 		(call->exchange->status == 401 || call->exchange->status == 403 ||
-		 call->exchange->status == 404))
+		 api_is_absent(call)))
 		result = call->exchange->status == 404;
 	else
 	{

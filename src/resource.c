@@ -352,21 +352,34 @@ resource_column(const ResourceField **fields, TupleDesc desc, const char *name)
  * ----------
  */
 
+/* The longest word that is too short to be a secret. */
+#define MAX_SHOWN_WORD 12
+
 /*
- * A short value is shown if it is printable and no secret: that says most about
- * what went wrong.
+ * May a value that is no good be shown?  That says most about what went wrong.
+ * But a secret may have come in the place of anything: so only what has the
+ * characters of a date or an address, or is too short for a secret.
  */
+static bool
+may_be_shown(const char *text, size_t length)
+{
+	if (length > MAX_SHOWN_WORD)
+		return length <= 64 && strspn(text, "0123456789:.+-/TZ") == length;
+	for (size_t i = 0; i < length; i++)
+		if (text[i] < ' ' || text[i] > '~')
+			return false;
+	return true;
+}
+
 pg_noreturn static void
 refuse_json(const Resource *resource, const ResourceField *field,
 			JsonRecord *value, const char *expected)
 {
 	const char *text = json_object_is_type(value, json_type_string) &&
 		!(field->flags & FIELD_SECRET) ? json_object_get_string(value) : NULL;
-	size_t		length = text ? json_object_get_string_len(value) : 0;
 
-	for (size_t i = 0; i < length; i++)
-		if (length > 64 || text[i] < ' ' || text[i] > '~')
-			text = NULL, length = 0;
+	if (text && !may_be_shown(text, json_object_get_string_len(value)))
+		text = NULL;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
@@ -375,6 +388,41 @@ refuse_json(const Resource *resource, const ResourceField *field,
 			 text ? errdetail("Expected %s, got \"%s\".", expected, text) :
 			 errdetail("Expected %s, got JSON of type %s.", expected,
 					   json_type_to_name(json_object_get_type(value)))));
+}
+
+/* The field whose text is being converted, for the context of an error. */
+typedef struct Conversion
+{
+	const Resource *resource;
+	const ResourceField *field;
+} Conversion;
+
+static void
+conversion_context(void *arg)
+{
+	const Conversion *conversion = arg;
+
+	errcontext("field \"%s\" of a %s", conversion->field->name,
+			   conversion->resource->singular);
+}
+
+/* From UTF-8 to the database's encoding; an error names the field. */
+static char *
+convert_text(const Resource *resource, const ResourceField *field,
+			 const char *text, int length)
+{
+	Conversion	conversion = {.resource = resource, .field = field};
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = conversion_context,
+		.arg = &conversion
+	};
+	char	   *converted;
+
+	error_context_stack = &callback;
+	converted = pg_any_to_server(text, length, PG_UTF8);
+	error_context_stack = callback.previous;
+	return converted;
 }
 
 /*
@@ -399,7 +447,7 @@ string_from_json(const Resource *resource, const ResourceField *field,
 				 errmsg("invalid field \"%s\" of a %s in GitLab's answer",
 						field->name, resource->singular),
 				 errdetail("The text contains a null character or is not valid UTF-8.")));
-	return pstrdup(pg_any_to_server(text, length, PG_UTF8));
+	return pstrdup(convert_text(resource, field, text, length));
 }
 
 static int64

@@ -239,6 +239,12 @@ next_record(GitLabScan *scan)
 		record = api_next(scan->streams[scan->current]);
 		if (record)
 			return record;
+		/* one of several is not needed any more; a single one may be rewound */
+		if (scan->nstreams > 1)
+		{
+			api_end(scan->streams[scan->current]);
+			scan->streams[scan->current] = NULL;
+		}
 		scan->current++;
 	}
 	return NULL;
@@ -271,8 +277,9 @@ begin_pass(ForeignScanState *node, GitLabScan *scan)
 static void
 end_pass(GitLabScan *scan)
 {
-	for (int i = scan->current; scan->streams && i < scan->nstreams; i++)
-		api_end(scan->streams[i]);
+	for (int i = 0; scan->streams && i < scan->nstreams; i++)
+		if (scan->streams[i])
+			api_end(scan->streams[i]);
 	scan->streams = NULL;
 	scan->nstreams = 0;
 	scan->begun = scan->ended = false;

@@ -38,6 +38,7 @@
 #include "nodes/makefuncs.h"
 #include "option.h"
 #include "storage/lock.h"
+#include "storage/pmsignal.h"
 #include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -226,7 +227,8 @@ confirm_credential(SelfRotation *rotation)
 
 /*
  * The answer is worth waiting for: without it, the credential is lost.  A
- * cancel or a terminate is obeyed only after rollback_timeout.
+ * cancel, a terminate or the postmaster's end is obeyed after
+ * rollback_timeout only.
  */
 typedef struct Persistence
 {
@@ -240,7 +242,7 @@ interrupted_for_long(void *arg)
 	Persistence *persistence = arg;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!QueryCancelPending && !ProcDiePending)
+	if (!QueryCancelPending && !ProcDiePending && PostmasterIsAlive())
 		return false;
 	if (persistence->interrupted == 0)
 		persistence->interrupted = now;
@@ -372,6 +374,7 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	bool		has_expiry = !PG_ARGISNULL(1);
 	Datum		expiry = has_expiry ? PG_GETARG_DATUM(1) : (Datum) 0;
 	MemoryContext context = CurrentMemoryContext;
+	ErrorContextCallback *context_stack = error_context_stack;
 	Datum		values[2];
 	bool		nulls[2] = {false, false};
 	TupleDesc	desc;
@@ -410,12 +413,15 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 
 	CHECK_FOR_INTERRUPTS();
 	HOLD_INTERRUPTS();
+	/* no message must fail because the client's encoding can't hold its context */
+	error_context_stack = NULL;
 	rotate(&rotation, body);
 	store(&rotation);
+	error_context_stack = context_stack;
 	RESUME_INTERRUPTS();
 	explicit_bzero(rotation.new_secret, strlen(rotation.new_secret));
 	if (transaction_log_changes)
-		ereport(LOG,
+		ereport(LOG_SERVER_ONLY,
 				(errmsg("personal access token " INT64_FORMAT " created in place of " INT64_FORMAT " on server \"%s\" for the user mapping of role \"%s\"",
 						rotation.new_id, rotation.old_id,
 						rotation.server->servername,

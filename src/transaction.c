@@ -362,8 +362,7 @@ report_lost(Debt *debt, ApiCall *call, const char *action, const char *finder)
 {
 	char		description[API_DESCRIPTION_SIZE];
 	char	   *server_name = pstrdup(call->connection->server_name);
-	int			sqlstate = call->problem ? ERRCODE_PROTOCOL_VIOLATION :
-		ERRCODE_CONNECTION_FAILURE;
+	int			sqlstate = api_sqlstate(call);
 
 	api_describe(call, description, sizeof(description));
 	strike_debt(debt);
@@ -405,7 +404,7 @@ post_for_debt(const TokenChange *change, Debt *debt, const char *path,
 		case API_SUCCEEDED:
 			if (resource_id(call->record, id))
 				break;
-			call->problem = "The answer has no valid field \"id\".";
+			call->problem = "The answer has no valid field \"id\"";
 			/* FALLTHROUGH */
 		case API_LOST:
 			report_lost(debt, call, action, finder);
@@ -595,7 +594,7 @@ static bool
 is_revoked_by(ApiCall *call)
 {
 	return api_call_judge(call) == API_SUCCEEDED ||
-		(call->outcome == API_REFUSED && call->exchange->status == 404);
+		(call->outcome == API_REFUSED && api_is_absent(call));
 }
 
 static void
@@ -845,16 +844,16 @@ warn_deleted(void)
 	if (n > 0)
 	{
 		SAY(message,
-			"%d personal access tokens were revoked although the transaction was rolled back: %s",
-			n, list);
+			"although the transaction was rolled back, personal access tokens were revoked: %s",
+			list);
 		SAY(detail, "It failed after its commit had begun.");
 		announce(WARNING, &a);
 	}
 	if (m > 0)
 	{
 		SAY(message,
-			"%d personal access tokens may have been revoked although the transaction was rolled back: %s",
-			m, uncertain);
+			"although the transaction was rolled back, personal access tokens may have been revoked: %s",
+			uncertain);
 		SAY(detail, "GitLab had not answered when the commit was interrupted.");
 		announce(WARNING, &a);
 	}
@@ -983,8 +982,9 @@ report_unrevoked(Connection *connection)
 			 n == 0 ?
 			 errdetail("%s%s No other token had been revoked.", description,
 					   uncertain) :
-			 errdetail("%s%s %d tokens had already been revoked: %s.",
-					   description, uncertain, n, list),
+			 errdetail_plural("%s%s %d token had already been revoked: %s.",
+							  "%s%s %d tokens had already been revoked: %s.",
+							  n, description, uncertain, n, list),
 			 errhint("The transaction is rolled back; running it again is safe.")));
 }
 

@@ -35,10 +35,16 @@ SHLIB_LINK = $(shell $(PKG_CONFIG) --libs libcurl json-c)
 # "make installcheck" needs a running server with the extension installed, and
 # the URL of the simulator (test/gitlab_sim) in GITLAB_SIM_URL.
 REGRESS = $(sort $(notdir $(basename $(wildcard sql/*.sql))))
+REGRESS_OPTS = --encoding=UTF8
+ISOLATION = $(sort $(notdir $(basename $(wildcard specs/*.spec))))
+ISOLATION_OPTS = --load-extension=$(EXTENSION)
 TAP_TESTS = 1
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# How the specs of the isolation tests get to know the simulator.
+installcheck: export PGOPTIONS += -c gitlab_sim.url=$(GITLAB_SIM_URL)
 
 $(OBJS): $(wildcard src/*.h) $(EXTENSION).control

@@ -1,0 +1,104 @@
+-- CALL gitlab_pat_rotate_self(): the credential rotates itself, in its mapping.
+\i sql/include/setup.sql
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice');
+\! test/gitlab_sim/simctl journal --clear >/dev/null
+
+-- It tells the new id and expiry; the new secret is in the mapping only.
+CALL gitlab_pat_rotate_self('gitlab') \gset
+SELECT :id AS id, :'new_expires_at'::date > current_date AS future;
+\! test/gitlab_sim/simctl journal --clear | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
+\! test/gitlab_sim/simctl state 2 17
+SELECT option, value LIKE 'glpat-%' AND value <> 'glpat-sim-alice' AS new
+	FROM pg_user_mappings, pg_options_to_table(umoptions) AS o (option, value)
+	WHERE srvname = 'gitlab';
+SELECT id, name, scopes FROM gitlab_pat_self('gitlab');
+SELECT id, active FROM gitlab_personal_access_tokens WHERE name = 'alice api' ORDER BY id;
+DO $$
+DECLARE
+	id bigint;
+	expires date;
+BEGIN
+	CALL gitlab_pat_rotate_self('gitlab', current_date + 40, id, expires);
+	RAISE INFO 'id %, as asked: %', id, expires = current_date + 40;
+END
+$$;
+\! test/gitlab_sim/simctl state 17 18
+SELECT id FROM gitlab_pat_self('gitlab');
+
+-- It commits by itself, so it is refused where that is not possible.
+\! test/gitlab_sim/simctl journal --clear >/dev/null
+BEGIN;
+CALL gitlab_pat_rotate_self('gitlab');
+ROLLBACK;
+CREATE FUNCTION rotate() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	id bigint;
+	expires date;
+BEGIN
+	CALL gitlab_pat_rotate_self('gitlab', NULL, id, expires);
+END
+$$;
+\set VERBOSITY terse
+SELECT rotate();
+\set VERBOSITY default
+SET default_transaction_read_only = on;
+CALL gitlab_pat_rotate_self('gitlab');
+RESET default_transaction_read_only;
+-- Bad arguments
+CALL gitlab_pat_rotate_self(NULL);
+CALL gitlab_pat_rotate_self('nowhere');
+CALL gitlab_pat_rotate_self('gitlab', 'infinity');
+\set VERBOSITY terse
+CALL gitlab_pat_rotate_self('gitlab', current_date);
+\set VERBOSITY default
+-- Files are written by others.
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab
+	OPTIONS (DROP token, ADD token_file '/nowhere/token');
+CALL gitlab_pat_rotate_self('gitlab');
+-- The PUBLIC mapping is the server's owner's.
+DROP USER MAPPING FOR CURRENT_USER SERVER gitlab;
+CREATE USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (token 'glpat-sim-frank');
+CREATE ROLE regress_gitlab_user;
+SET ROLE regress_gitlab_user;
+CALL gitlab_pat_rotate_self('gitlab');
+RESET ROLE;
+GRANT USAGE ON FOREIGN SERVER gitlab TO regress_gitlab_user;
+SET ROLE regress_gitlab_user;
+CALL gitlab_pat_rotate_self('gitlab');
+RESET ROLE;
+\! test/gitlab_sim/simctl count
+-- One's own mapping is one's own, and a scope that allows nothing else will do.
+CREATE USER MAPPING FOR regress_gitlab_user SERVER gitlab OPTIONS (token 'glpat-sim-selfrotate');
+SET ROLE regress_gitlab_user;
+CALL gitlab_pat_rotate_self('gitlab') \gset
+SELECT :id AS rotated, id, name FROM gitlab_pat_self('gitlab');
+RESET ROLE;
+CALL gitlab_pat_rotate_self('gitlab') \gset
+SELECT :id AS rotated, id, name FROM gitlab_pat_self('gitlab');
+
+-- A credential that is no good is not used: GitLab would revoke its successors.
+ALTER USER MAPPING FOR regress_gitlab_user SERVER gitlab OPTIONS (SET token 'glpat-sim-selfrotate');
+\! test/gitlab_sim/simctl journal --clear >/dev/null
+SET ROLE regress_gitlab_user;
+\set VERBOSITY terse
+CALL gitlab_pat_rotate_self('gitlab');
+\set VERBOSITY default
+RESET ROLE;
+\! test/gitlab_sim/simctl journal --clear
+\! test/gitlab_sim/simctl state 19
+-- What GitLab refuses leaves all as it was.
+ALTER USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (SET token 'glpat-sim-noexpiry');
+\set VERBOSITY terse
+CALL gitlab_pat_rotate_self('gitlab');
+\set VERBOSITY default
+SELECT id, active FROM gitlab_pat_self('gitlab');
+-- A lost answer is an error, and the mapping keeps the old credential.
+ALTER USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (SET token 'glpat-sim-admin');
+\! test/gitlab_sim/simctl fault POST self/rotate status status=502 headers.X-Request-Id=REQUEST
+CALL gitlab_pat_rotate_self('gitlab');
+SELECT id, active FROM gitlab_pat_self('gitlab');
+
+DROP USER MAPPING FOR regress_gitlab_user SERVER gitlab;
+REVOKE ALL ON FOREIGN SERVER gitlab FROM regress_gitlab_user;
+DROP ROLE regress_gitlab_user;
+\i sql/include/teardown.sql

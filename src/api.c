@@ -1196,6 +1196,8 @@ struct ApiStream
 	int64		most;
 	ApiStream  *late;			/* created within the first answer's second */
 	bool		is_late;
+	char	   *answered_by;	/* of a list in another order than that of ids:
+								 * what is younger came after the first answer */
 	char	   *previous_key;	/* for checking the order */
 
 	/* the records of the current step */
@@ -1499,12 +1501,26 @@ refuse_changes(ApiStream *stream, ApiCall *call)
 			 errhint("The transaction might succeed if retried.")));
 }
 
+/* Was the record certainly created after the list was first answered? */
+static bool
+is_younger(const ApiStream *stream, JsonRecord *record)
+{
+	const char *created_at = member_string(record, "created_at");
+	size_t		length = created_at ? strlen(created_at) : 0;
+
+	/* both in UTC and of the same form, whose order is that of time */
+	return stream->answered_by && length == strlen(stream->answered_by) &&
+		created_at[length - 1] == 'Z' &&
+		strcmp(created_at, stream->answered_by) >= 0;
+}
+
 /*
  * Checks that a record belongs after the one before, if the scan has promised
  * an order.  Ids are compared as numbers, dates in their ISO form as strings;
- * null is above all.
+ * null is above all.  False if the record has come too late for its place but
+ * need not be returned, since it was created while the scan went on.
  */
-static void
+static bool
 check_order(ApiStream *stream, ApiCall *call, JsonRecord *record)
 {
 	const char *field = stream->listing.order_by;
@@ -1515,7 +1531,7 @@ check_order(ApiStream *stream, ApiCall *call, JsonRecord *record)
 	int			comparison;
 
 	if (field == NULL)
-		return;
+		return true;
 	if (resource_integer(record, field, &id))
 		snprintf(key, sizeof(key), "0%020lld", (long long) id);
 	else if (json_object_object_get_ex(record, field, &value) && value)
@@ -1528,6 +1544,8 @@ check_order(ApiStream *stream, ApiCall *call, JsonRecord *record)
 	comparison = stream->previous_key ? strcmp(stream->previous_key, key) : 0;
 	if (stream->listing.descending ? comparison < 0 : comparison > 0)
 	{
+		if (is_younger(stream, record))
+			return false;
 		if (stream->restarted || stream->is_late)
 			refuse_changes(stream, call);
 		refuse_answer(stream, call,
@@ -1536,6 +1554,7 @@ check_order(ApiStream *stream, ApiCall *call, JsonRecord *record)
 	if (stream->previous_key == NULL)
 		stream->previous_key = MemoryContextAlloc(stream->context, sizeof(key));
 	strcpy(stream->previous_key, key);
+	return true;
 }
 
 /* Takes the records of a page that have not come before. */
@@ -1557,9 +1576,8 @@ take_page(ApiStream *stream, ApiCall *call)
 		if (!resource_id(record, &id))
 			refuse_answer(stream, call,
 						  "An element of the answer has no valid field \"id\"");
-		if (!is_new(stream->seen, id))
+		if (!is_new(stream->seen, id) || !check_order(stream, call, record))
 			continue;
-		check_order(stream, call, record);
 		stream->records[stream->nrecords++] = record;
 	}
 	if (n == 0)
@@ -1588,9 +1606,12 @@ take_object(ApiStream *stream, ApiCall *call, int64 wanted)
 	stream->records[stream->nrecords++] = call->record;
 }
 
-/* When the first page was answered, in the form of a parameter; or NULL. */
+/*
+ * When the first page was answered, and some seconds later, in the form of a
+ * parameter; or NULL.
+ */
 static char *
-answer_time(ApiStream *stream, ApiCall *call)
+answer_time(ApiStream *stream, ApiCall *call, int seconds)
 {
 	const char *date = http_header(call->exchange, "Date");
 	pg_time_t	when = date ? (pg_time_t) http_parse_date(date) : -1;
@@ -1598,6 +1619,7 @@ answer_time(ApiStream *stream, ApiCall *call)
 
 	if (when < 0)
 		return NULL;
+	when += seconds;
 	pg_strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S.000Z", pg_gmtime(&when));
 	return MemoryContextStrdup(stream->context, buf);
 }
@@ -1616,10 +1638,22 @@ learn_changes(ApiStream *stream, ApiCall *call)
 		stream->least = Min(stream->least, total);
 		stream->most = Max(stream->most, total);
 	}
-	if (stream->resource->created_before && !stream->is_late &&
-		stream->frozen_at == NULL && !stream->fitted && !stream->ended)
+	if (stream->resource->created_before == NULL || stream->is_late ||
+		stream->frozen_at || stream->answered_by || stream->fitted ||
+		stream->ended)
+		return;
+
+	/*
+	 * What is created meanwhile has the highest ids, so that it can be asked
+	 * for apart.  In another order it may belong anywhere: there the pages are
+	 * left as they are, for new rows push others to later pages, and push none
+	 * out of sight.
+	 */
+	if (stream->listing.order_by && strcmp(stream->listing.order_by, "id") != 0)
+		stream->answered_by = answer_time(stream, call, 1);
+	else
 	{
-		stream->frozen_at = answer_time(stream, call);
+		stream->frozen_at = answer_time(stream, call, 0);
 		if (stream->frozen_at)
 			stream->late = late_stream(stream);
 	}

@@ -50,6 +50,13 @@
  */
 #define MAX_IDLE_SECONDS 55L
 
+/*
+ * A request that can't be repeated had better not meet a connection that the
+ * server has closed meanwhile: it uses one that has just been in use, as in a
+ * bulk load, or a new one.
+ */
+#define MAX_IDLE_SECONDS_UNREPEATABLE 1L
+
 /* Connections kept open at most: as many as `concurrency` can ask for. */
 #define MAX_IDLE_CONNECTIONS 32L
 
@@ -443,6 +450,8 @@ set_request_options(HttpTransfer *transfer)
 	if (transfer->body)
 	{
 		SETOPT(CURLOPT_POST, 1L);
+		if (strcmp(exchange->method, "POST") == 0)
+			SETOPT(CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS_UNREPEATABLE);
 		SETOPT(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->body_length);
 		SETOPT(CURLOPT_READFUNCTION, on_read);
 		SETOPT(CURLOPT_READDATA, transfer);

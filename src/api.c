@@ -1589,8 +1589,11 @@ take_page(ApiStream *stream, ApiCall *call)
 	/* reading again is expected to bring nothing, but not without an end */
 	if (stream->pass > 1)
 		patience += Max(stream->last, 100);
-	if (stream->barren >= patience && !stream->ended)
+	if (stream->barren < patience || stream->ended)
+		return;
+	if (!stream->is_late)
 		refuse_answer(stream, call, "The pages of the list repeat themselves");
+	stream->ended = true;		/* a server that doesn't know created_after */
 }
 
 /* Takes the record that a lookup brought. */

@@ -17,6 +17,7 @@ OBJS = gitlab_pat_fdw.o \
 	src/resource.o \
 	src/scan.o \
 	src/selfrotate.o \
+	src/stream.o \
 	src/transaction.o
 
 # The version stands in the control file only.

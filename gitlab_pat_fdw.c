@@ -6,8 +6,9 @@
  * The path of a statement is the path through the files of src/:
  *
  *	SQL -> plan.c -> ForeignScan's private list -> scan.c, modify.c
- *		-> api.c (request) -> http.c (exchange) -> GitLab
- *		-> api.c (JSON record) -> resource.c (Datum) -> slot
+ *		-> filter.c (parameters) -> stream.c (pages) -> api.c (call)
+ *		-> http.c (exchange) -> GitLab
+ *		-> api.c, stream.c (JSON record) -> resource.c (Datum) -> slot
  *
  * option.c says what users may set, connection.c which connection serves whom,
  * pushdown.c which part of a query GitLab can answer, transaction.c what commit

@@ -20,6 +20,7 @@
 #include "executor/tuptable.h"
 #include "option.h"
 #include "scan.h"
+#include "stream.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/sampling.h"
@@ -69,11 +70,11 @@ acquire_sample(Relation rel, int elevel, HeapTuple *rows, int target,
 	TableSettings *settings = option_table(RelationGetRelid(rel));
 	const ResourceField **fields = resource_bind(settings->resource, rel);
 	ApiClient  *client = api_open(settings->serverid, rel->rd_rel->relowner);
-	ApiListing	listing = {
+	StreamListing	listing = {
 		.page_size = settings->page_size,
 		.concurrency = settings->concurrency
 	};
-	ApiStream  *stream = api_list(client, settings->resource, &listing);
+	Stream  *stream = stream_list(client, settings->resource, &listing);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
 													&TTSOpsVirtual);
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,
@@ -83,7 +84,7 @@ acquire_sample(Relation rel, int elevel, HeapTuple *rows, int target,
 	JsonRecord *record;
 
 	reservoir_init_selection_state(&sample.state, target);
-	while ((record = api_next(stream)) != NULL)
+	while ((record = stream_next(stream)) != NULL)
 	{
 		int			place = choose_place(&sample);
 		MemoryContext saved;
@@ -99,7 +100,7 @@ acquire_sample(Relation rel, int elevel, HeapTuple *rows, int target,
 		MemoryContextReset(row_context);
 	}
 	ExecDropSingleTupleTableSlot(slot);
-	api_end(stream);
+	stream_end(stream);
 
 	*total_rows = sample.seen;
 	*total_dead_rows = 0;
@@ -119,7 +120,7 @@ gitlab_AnalyzeForeignTable(Relation rel, AcquireSampleRowsFunc *func,
 	int64		total = -1;
 
 	if (!settings->resource->keyset)
-		total = api_total(api_open(settings->serverid, rel->rd_rel->relowner),
+		total = stream_total(api_open(settings->serverid, rel->rd_rel->relowner),
 						  settings->resource, NIL);
 	if (total < 0)
 		total = MANY_ROWS;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * api.c
- *	  GitLab's REST API: requests, paging, retries and rate limits.
+ *	  GitLab's REST API: requests, retries, rate limits and errors.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -15,10 +15,8 @@
 #include "common/pg_prng.h"
 #include "compat.h"
 #include "jsonc.h"
-#include "lib/integerset.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
@@ -31,9 +29,6 @@
 
 /* How much of GitLab's words an error repeats, in bytes. */
 #define MAX_QUOTED_BYTES 512
-
-/* A scan whose pages bring no new id this often running would never end. */
-#define MAX_BARREN_PAGES 3
 
 /* GitLab's tokens are longer; shorter words stand in many a message. */
 #define MIN_SECRET_LENGTH 8
@@ -61,8 +56,8 @@ struct ApiClient
  */
 
 /* A header that is a whole number, or -1 if it is missing or is not. */
-static int64
-integer_header(HttpExchange *exchange, const char *name)
+int64
+api_integer_header(HttpExchange *exchange, const char *name)
 {
 	const char *value = http_header(exchange, name);
 	char	   *end;
@@ -92,11 +87,11 @@ static int64
 requested_wait(HttpExchange *exchange)
 {
 	const char *retry_after = http_header(exchange, "Retry-After");
-	int64		reset = integer_header(exchange, "RateLimit-Reset");
+	int64		reset = api_integer_header(exchange, "RateLimit-Reset");
 
 	if (retry_after)
 	{
-		int64		seconds = integer_header(exchange, "Retry-After");
+		int64		seconds = api_integer_header(exchange, "Retry-After");
 		int64		when;
 
 		if (seconds >= 0)
@@ -162,8 +157,8 @@ back_off(const ApiCall *call, int attempts)
 static void
 count_attempt(RequestCounters *counters, HttpExchange *exchange)
 {
-	int64		remaining = integer_header(exchange, "RateLimit-Remaining");
-	int64		reset = integer_header(exchange, "RateLimit-Reset");
+	int64		remaining = api_integer_header(exchange, "RateLimit-Remaining");
+	int64		reset = api_integer_header(exchange, "RateLimit-Reset");
 
 	counters->requests++;
 	if (exchange->attempts > 1)
@@ -896,8 +891,8 @@ api_connection(ApiClient *client)
 }
 
 /* Makes a call that belongs to a client. */
-static ApiCall *
-client_call(ApiClient *client, const char *method, const char *path)
+ApiCall *
+api_client_call(ApiClient *client, const char *method, const char *path)
 {
 	ApiCall    *call = api_call_create(api_connection(client), method, path,
 									   NULL);
@@ -911,8 +906,8 @@ client_call(ApiClient *client, const char *method, const char *path)
 	return call;
 }
 
-/* What the client's calls came to so far. */
-const ApiStatistics *
+/* What the client's calls came to so far; streams add to it. */
+ApiStatistics *
 api_statistics(ApiClient *client)
 {
 	return &client->statistics;
@@ -937,8 +932,8 @@ api_reload(Connection *connection, Oid userid)
 }
 
 /* Has the finished call met a credential that was rotated meanwhile? */
-static bool
-credential_renewed(ApiClient *client, ApiCall *call)
+bool
+api_credential_renewed(ApiClient *client, ApiCall *call)
 {
 	Connection *current;
 
@@ -968,11 +963,11 @@ client_get(ApiClient *client, const char *path)
 {
 	for (;;)
 	{
-		ApiCall    *call = client_call(client, "GET", path);
+		ApiCall    *call = api_client_call(client, "GET", path);
 
 		api_call_start(call);
 		api_wait(&call, 1);
-		if (!credential_renewed(client, call))
+		if (!api_credential_renewed(client, call))
 			return call;
 		api_call_free(call);
 	}
@@ -1018,8 +1013,8 @@ api_is_absent(const ApiCall *call)
  * administrators GitLab says 401 about the tokens of others, as it does about
  * a credential that is no good; GET self tells these apart.
  */
-static bool
-means_absent(ApiClient *client, ApiCall *call)
+bool
+api_means_absent(ApiClient *client, ApiCall *call)
 {
 	if (call->exchange->failure != HTTP_ANSWERED)
 		return false;
@@ -1037,7 +1032,7 @@ api_get(ApiClient *client, const char *path, bool absent_ok, const char *action)
 	ApiCall    *call = client_get(client, path);
 
 	if (absent_ok && api_call_judge(call) == API_REFUSED &&
-		means_absent(client, call))
+		api_means_absent(client, call))
 	{
 		api_call_free(call);
 		return NULL;
@@ -1125,770 +1120,4 @@ api_own_user_id(ApiClient *client)
 {
 	learn_self(client);
 	return api_connection(client)->self_user_id;
-}
-
-
-/* ----------
- * Streams
- *
- * A stream is a sequence of steps, each one request: a page of a listing, or
- * the lookup of one id.  The first step is taken alone; when more than it
- * brings is asked for, up to `concurrency` steps are under way at a time.
- * Their records are delivered in the order of the steps.
- *
- * A listing by offsets is read while others create, use and revoke objects.
- * No id is delivered twice.  Pages after the first are limited to what had been
- * created when that was answered, and what was created within that second is
- * asked for apart, by the stream `late`.  When rows leave the selection or
- * enter it, later ones slide to other pages; then the total changes, and the
- * listing is read again, for what slid past.
- * ----------
- */
-
-/* How often a listing is read again before the scan gives up. */
-#define MAX_PASSES 4
-
-typedef enum StreamKind
-{
-	STREAM_PAGES,				/* offset paging */
-	STREAM_KEYSET,				/* each page names the next one */
-	STREAM_LOOKUPS				/* one id a step */
-} StreamKind;
-
-/* The ids that were delivered. */
-typedef struct SeenIds
-{
-	IntegerSet *ascending;		/* those that came in ascending order */
-	uint64		highest;
-	HTAB	   *stragglers;		/* the others, or NULL */
-	MemoryContext context;
-} SeenIds;
-
-struct ApiStream
-{
-	ApiClient  *client;
-	const Resource *resource;
-	StreamKind	kind;
-	MemoryContext context;
-	ApiListing	listing;
-	int			concurrency;
-	int64	   *ids;			/* of lookups */
-	const char *action;			/* for messages */
-	SeenIds    *seen;
-
-	/* steps are numbered from 1 */
-	int64		current;		/* the step being delivered, 0: none yet */
-	int64		sent;			/* the last step that was sent */
-	int64		last;			/* the last step there is, or -1 if unknown */
-	bool		ended;			/* there is no step after the current one */
-	ApiCall   **window;			/* by step modulo concurrency + 1 */
-	char	   *cursor;			/* of the next page, by keyset */
-	bool		fitted;			/* the first page is smaller than the others */
-
-	/* noticing changes */
-	char	   *frozen_at;		/* pages after the first were created by then */
-	int			pass;			/* the listing is being read for this time */
-	bool		restarted;		/* not all that was delivered came since */
-	int64		total;			/* as the pages of this pass said, or -1 */
-	bool		slid;			/* they did not agree */
-	bool		brought_new;	/* this pass delivered something */
-	int64		least;			/* and most: the totals of all passes */
-	int64		most;
-	ApiStream  *late;			/* created within the first answer's second */
-	bool		is_late;
-	char	   *answered_by;	/* of a list in another order than that of ids:
-								 * what is younger came after the first answer */
-	char	   *previous_key;	/* for checking the order */
-
-	/* the records of the current step */
-	MemoryContext step_context;
-	JsonRecord **records;
-	int			nrecords;
-	int			next_record;
-	int			barren;			/* pages running that brought nothing new */
-};
-
-static ApiStream *
-stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
-			  int concurrency)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "GitLab records",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext saved = MemoryContextSwitchTo(context);
-	ApiStream  *stream = palloc0(sizeof(ApiStream));
-
-	stream->client = client;
-	stream->resource = resource;
-	stream->kind = kind;
-	stream->context = context;
-	stream->concurrency = concurrency;
-	stream->window = palloc0(sizeof(ApiCall *) * (concurrency + 1));
-	stream->last = -1;
-	stream->pass = 1;
-	stream->total = -1;
-	stream->least = PG_INT64_MAX;
-	stream->action = psprintf("read %s", resource->plural);
-	stream->step_context = AllocSetContextCreate(context, "GitLab page",
-												 ALLOCSET_SMALL_SIZES);
-	MemoryContextSwitchTo(saved);
-	return stream;
-}
-
-/*
- * Starts reading a collection.  The listing is copied, but for its parameters,
- * which must live as long as the stream.  The stream belongs to the current
- * memory context, which must not outlive the client's.
- */
-ApiStream *
-api_list(ApiClient *client, const Resource *resource, const ApiListing *listing)
-{
-	ApiStream  *stream = stream_create(client, resource, resource->keyset ?
-									   STREAM_KEYSET : STREAM_PAGES,
-									   listing->concurrency);
-	MemoryContext saved = MemoryContextSwitchTo(stream->context);
-
-	stream->listing = *listing;
-	stream->fitted = stream->kind == STREAM_PAGES &&
-		listing->first_page_size > 0 &&
-		listing->first_page_size < listing->page_size;
-	stream->seen = palloc0(sizeof(SeenIds));
-	stream->seen->context = stream->context;
-	stream->seen->ascending = intset_create();
-	MemoryContextSwitchTo(saved);
-	return stream;
-}
-
-/* Starts looking up some ids, which must be distinct; they are copied. */
-ApiStream *
-api_lookup(ApiClient *client, const Resource *resource, const int64 *ids,
-		   int nids, int concurrency)
-{
-	ApiStream  *stream = stream_create(client, resource, STREAM_LOOKUPS,
-									   concurrency);
-
-	stream->ids = MemoryContextAlloc(stream->context,
-									 sizeof(int64) * Max(nids, 1));
-	if (nids > 0)
-		memcpy(stream->ids, ids, sizeof(int64) * nids);
-	stream->last = nids;
-	return stream;
-}
-
-static int
-page_size(const ApiStream *stream)
-{
-	return stream->fitted ? stream->listing.first_page_size :
-		stream->listing.page_size;
-}
-
-/*
- * Adds the listing's parameters, and limits pages after the first to what had
- * been created when that was answered.
- */
-static void
-add_parameters(ApiStream *stream, ApiCall *call, bool frozen)
-{
-	const char *limit = frozen ? stream->resource->created_before : NULL;
-	ListCell   *lc;
-
-	foreach(lc, stream->listing.parameters)
-	{
-		ApiParameter *parameter = lfirst(lc);
-		const char *value = parameter->value;
-
-		if (limit && strcmp(parameter->name, limit) == 0)
-		{
-			/* both have the same form, whose order is that of time */
-			if (strcmp(stream->frozen_at, value) < 0)
-				value = stream->frozen_at;
-			limit = NULL;
-		}
-		http_add_parameter(call->exchange, parameter->name, value);
-	}
-	if (limit)
-		http_add_parameter(call->exchange, limit, stream->frozen_at);
-	for (const ResourceParameter *p = stream->resource->list_parameters; p->name; p++)
-		http_add_parameter(call->exchange, p->name, p->value);
-}
-
-static ApiCall *
-step_call(ApiStream *stream, int64 step)
-{
-	const Resource *resource = stream->resource;
-	char		path[128];
-	char		number[32];
-	ApiCall    *call;
-
-	if (stream->kind == STREAM_LOOKUPS)
-	{
-		snprintf(path, sizeof(path), "%s/" INT64_FORMAT, resource->path,
-				 stream->ids[step - 1]);
-		return client_call(stream->client, "GET", path);
-	}
-
-	call = client_call(stream->client, "GET", resource->path);
-	add_parameters(stream, call, stream->frozen_at != NULL);
-	snprintf(number, sizeof(number), "%d", page_size(stream));
-	http_add_parameter(call->exchange, "per_page", number);
-	if (stream->kind == STREAM_PAGES)
-	{
-		snprintf(number, sizeof(number), INT64_FORMAT, step);
-		http_add_parameter(call->exchange, "page", number);
-	}
-	else if (stream->cursor)
-		http_add_parameter(call->exchange, "cursor", stream->cursor);
-	return call;
-}
-
-static ApiCall **
-step_slot(ApiStream *stream, int64 step)
-{
-	return &stream->window[step % (stream->concurrency + 1)];
-}
-
-/* Sends a step's request, and remembers it in the window. */
-static void
-send_step(ApiStream *stream, int64 step)
-{
-	ApiCall    *call = step_call(stream, step);
-
-	*step_slot(stream, step) = call;
-	api_call_start(call);
-	stream->sent = Max(stream->sent, step);
-}
-
-static void
-free_step(ApiStream *stream, int64 step)
-{
-	ApiCall   **slot = step_slot(stream, step);
-
-	if (*slot)
-		api_call_free(*slot);
-	*slot = NULL;
-}
-
-/*
- * The stream of what was created within the second of the first answer, or
- * after it.
- */
-static ApiStream *
-late_stream(ApiStream *stream)
-{
-	MemoryContext saved = MemoryContextSwitchTo(stream->context);
-	const char *name = stream->resource->created_after;
-	ApiParameter *since = palloc(sizeof(ApiParameter));
-	ApiListing	listing = stream->listing;
-	ApiStream  *late;
-	ListCell   *lc;
-
-	since->name = name;
-	since->value = stream->frozen_at;
-	listing.parameters = NIL;
-	listing.first_page_size = 0;
-	foreach(lc, stream->listing.parameters)
-	{
-		ApiParameter *parameter = lfirst(lc);
-
-		if (strcmp(parameter->name, name) != 0)
-			listing.parameters = lappend(listing.parameters, parameter);
-		else if (strcmp(parameter->value, since->value) > 0)
-			since->value = parameter->value;
-	}
-	listing.parameters = lappend(listing.parameters, since);
-	late = api_list(stream->client, stream->resource, &listing);
-	late->seen = stream->seen;
-	late->is_late = true;
-	/* the buffer: it holds the last key of the pages when late is read */
-	late->previous_key = stream->previous_key;
-	MemoryContextSwitchTo(saved);
-	return late;
-}
-
-/* Sends the requests that are to be under way while `step` is waited for. */
-static void
-send_ahead(ApiStream *stream, int64 step)
-{
-	int64		until = step;
-
-	/* nobody knows yet whether more than the first page will be asked for */
-	if (stream->kind == STREAM_LOOKUPS ||
-		(stream->kind == STREAM_PAGES && step > 1))
-		until = step + stream->concurrency - 1;
-	if (stream->last >= 0)
-		until = Max(Min(until, stream->last), step);
-	for (int64 i = stream->sent + 1; i <= until; i++)
-		send_step(stream, i);
-
-	/* what is created meanwhile is asked for as soon as there is room */
-	if (stream->late && stream->late->sent == 0 &&
-		stream->sent - step + 1 < stream->concurrency)
-		send_step(stream->late, 1);
-}
-
-/*
- * Sends the first request of a stream that will be read later.
- */
-void
-api_prefetch(ApiStream *stream)
-{
-	if (stream->sent == 0 && (stream->last < 0 || stream->last > 0))
-		send_step(stream, 1);
-}
-
-/* Waits for a step's answer; with a new credential if there is one. */
-static ApiCall *
-finish_step(ApiStream *stream, int64 step)
-{
-	ApiCall   **slot = step_slot(stream, step);
-
-	for (;;)
-	{
-		api_wait(slot, 1);
-		if (!credential_renewed(stream->client, *slot))
-			return *slot;
-		free_step(stream, step);
-		send_step(stream, step);
-	}
-}
-
-/* Is this id new to the stream? */
-static bool
-is_new(SeenIds *seen, int64 id)
-{
-	bool		found;
-
-	if ((uint64) id > seen->highest)
-	{
-		intset_add_member(seen->ascending, id);
-		seen->highest = id;
-		return true;
-	}
-	if (intset_is_member(seen->ascending, id))
-		return false;
-	if (seen->stragglers == NULL)
-	{
-		HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(int64),
-			.hcxt = seen->context
-		};
-
-		seen->stragglers = hash_create("GitLab ids", 256, &ctl,
-									   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	(void) hash_search(seen->stragglers, &id, HASH_ENTER, &found);
-	return !found;
-}
-
-pg_noreturn static void
-refuse_answer(ApiStream *stream, ApiCall *call, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("could not %s on server \"%s\"", stream->action,
-					call->connection->server_name),
-			 errdetail("%s (%s %s).", detail, call->exchange->method,
-					   call->exchange->target)));
-}
-
-pg_noreturn static void
-refuse_changes(ApiStream *stream, ApiCall *call)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not %s on server \"%s\" because of concurrent changes",
-					stream->action, call->connection->server_name),
-			 errdetail("Rows moved between the pages of the list while it was read."),
-			 errhint("The transaction might succeed if retried.")));
-}
-
-/* Was the record certainly created after the list was first answered? */
-static bool
-is_younger(const ApiStream *stream, JsonRecord *record)
-{
-	const char *created_at = member_string(record, "created_at");
-	size_t		length = created_at ? strlen(created_at) : 0;
-
-	/* both in UTC and of the same form, whose order is that of time */
-	return stream->answered_by && length == strlen(stream->answered_by) &&
-		created_at[length - 1] == 'Z' &&
-		strcmp(created_at, stream->answered_by) >= 0;
-}
-
-/*
- * Checks that a record belongs after the one before, if the scan has promised
- * an order.  Ids are compared as numbers, dates in their ISO form as strings;
- * null is above all.  False if the record has come too late for its place but
- * need not be returned, since it was created while the scan went on.
- */
-static bool
-check_order(ApiStream *stream, ApiCall *call, JsonRecord *record)
-{
-	const char *field = stream->listing.order_by;
-	JsonRecord *value;
-	const char *text;
-	int64		id;
-	char		key[64];
-	int			comparison;
-
-	if (field == NULL)
-		return true;
-	if (resource_integer(record, field, &id))
-		snprintf(key, sizeof(key), "0%020lld", (long long) id);
-	else if (json_object_object_get_ex(record, field, &value) && value)
-	{
-		text = json_object_get_string(value);
-		snprintf(key, sizeof(key), "0%s", text);
-	}
-	else
-		strlcpy(key, "1", sizeof(key));
-	comparison = stream->previous_key ? strcmp(stream->previous_key, key) : 0;
-	if (stream->listing.descending ? comparison < 0 : comparison > 0)
-	{
-		if (is_younger(stream, record))
-			return false;
-		if (stream->restarted || stream->is_late)
-			refuse_changes(stream, call);
-		refuse_answer(stream, call,
-					  "The answer is not in the order that was asked for");
-	}
-	if (stream->previous_key == NULL)
-		stream->previous_key = MemoryContextAlloc(stream->context, sizeof(key));
-	strcpy(stream->previous_key, key);
-	return true;
-}
-
-/* Takes the records of a page that have not come before. */
-static void
-take_page(ApiStream *stream, ApiCall *call)
-{
-	size_t		n;
-	int64		patience = MAX_BARREN_PAGES;
-
-	if (!json_object_is_type(call->record, json_type_array))
-		refuse_answer(stream, call, "The answer is not a JSON array");
-	n = json_object_array_length(call->record);
-	stream->records = palloc(sizeof(JsonRecord *) * Max(n, 1));
-	for (size_t i = 0; i < n; i++)
-	{
-		JsonRecord *record = json_object_array_get_idx(call->record, i);
-		int64		id;
-
-		if (!resource_id(record, &id))
-			refuse_answer(stream, call,
-						  "An element of the answer has no valid field \"id\"");
-		if (!is_new(stream->seen, id) || !check_order(stream, call, record))
-			continue;
-		stream->records[stream->nrecords++] = record;
-	}
-	if (n == 0)
-		stream->ended = true;
-	if (stream->nrecords > 0)
-		stream->brought_new = true;
-	stream->barren = stream->nrecords > 0 ? 0 : stream->barren + 1;
-
-	/* reading again is expected to bring nothing, but not without an end */
-	if (stream->pass > 1)
-		patience += Max(stream->last, 100);
-	if (stream->barren < patience || stream->ended)
-		return;
-	if (!stream->is_late)
-		refuse_answer(stream, call, "The pages of the list repeat themselves");
-	stream->ended = true;		/* a server that doesn't know created_after */
-}
-
-/* Takes the record that a lookup brought. */
-static void
-take_object(ApiStream *stream, ApiCall *call, int64 wanted)
-{
-	int64		id;
-
-	if (!resource_id(call->record, &id) || id != wanted)
-		refuse_answer(stream, call,
-					  "The answer is not an object with the \"id\" that was asked for");
-	stream->records = palloc(sizeof(JsonRecord *));
-	stream->records[stream->nrecords++] = call->record;
-}
-
-/*
- * When the first page was answered, and some seconds later, in the form of a
- * parameter; or NULL.
- */
-static char *
-answer_time(ApiStream *stream, ApiCall *call, int seconds)
-{
-	const char *date = http_header(call->exchange, "Date");
-	pg_time_t	when = date ? (pg_time_t) http_parse_date(date) : -1;
-	char		buf[64];
-
-	if (when < 0)
-		return NULL;
-	when += seconds;
-	pg_strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S.000Z", pg_gmtime(&when));
-	return MemoryContextStrdup(stream->context, buf);
-}
-
-/* Learns from a page's headers whether rows slid while the list was read. */
-static void
-learn_changes(ApiStream *stream, ApiCall *call)
-{
-	int64		total = integer_header(call->exchange, "X-Total");
-
-	if (total >= 0 && stream->total >= 0 && total != stream->total)
-		stream->slid = true;
-	if (total >= 0)
-	{
-		stream->total = total;
-		stream->least = Min(stream->least, total);
-		stream->most = Max(stream->most, total);
-	}
-	if (stream->resource->created_before == NULL || stream->is_late ||
-		stream->frozen_at || stream->answered_by || stream->fitted ||
-		stream->ended)
-		return;
-
-	/*
-	 * What is created meanwhile has the highest ids, so that it can be asked
-	 * for apart.  In another order it may belong anywhere: there the pages are
-	 * left as they are, for new rows push others to later pages, and push none
-	 * out of sight.
-	 */
-	if (stream->listing.order_by && strcmp(stream->listing.order_by, "id") != 0)
-		stream->answered_by = answer_time(stream, call, 1);
-	else
-	{
-		stream->frozen_at = answer_time(stream, call, 0);
-		if (stream->frozen_at)
-			stream->late = late_stream(stream);
-	}
-}
-
-/* Learns from a page's headers which pages follow. */
-static void
-learn_paging(ApiStream *stream, ApiCall *call)
-{
-	const char *next = http_header(call->exchange, "X-Next-Page");
-	int64		pages;
-
-	if (stream->kind == STREAM_KEYSET)
-	{
-		const char *link = http_header(call->exchange, "X-Next-Cursor");
-		char	   *cursor = link && link[0] ? pstrdup(link) :
-			http_link_parameter(call->exchange, "next", "cursor");
-
-		if (cursor)
-		{
-			stream->cursor = MemoryContextStrdup(stream->context, cursor);
-			if (stream->current > 1)
-				send_step(stream, stream->current + 1);
-			return;
-		}
-		/* a server that knows no keyset here answers by offset */
-		if (next && next[0])
-			stream->kind = STREAM_PAGES;
-		else
-		{
-			stream->ended = true;
-			return;
-		}
-	}
-	pages = integer_header(call->exchange, "X-Total-Pages");
-	if (pages > 0)
-		stream->last = pages;
-
-	/*
-	 * An empty header says that this is the last page.  If a proxy has removed
-	 * the headers, a page that is not full does.
-	 */
-	if (next == NULL ? (pages > 0 ? stream->current >= pages :
-						json_object_array_length(call->record) < (size_t) page_size(stream)) :
-		next[0] == '\0')
-		stream->ended = true;
-	learn_changes(stream, call);
-}
-
-/* Forgets all steps, to read the listing from its beginning. */
-static void
-restart(ApiStream *stream)
-{
-	for (int i = 0; i <= stream->concurrency; i++)
-		free_step(stream, i);
-	stream->restarted = true;
-	stream->current = stream->sent = 0;
-	stream->last = -1;
-	stream->ended = false;
-	stream->total = -1;
-	stream->slid = false;
-	stream->brought_new = false;
-	stream->barren = 0;
-}
-
-/*
- * The steps of a listing are at their end.  True if it has to be read again,
- * because rows slid past.  A row can slide past two readings only if it moves by
- * more than a page.
- */
-static bool
-must_read_again(ApiStream *stream)
-{
-	if (stream->kind != STREAM_PAGES || stream->is_late || !stream->slid)
-		return false;
-	if (stream->pass > 1 && !stream->brought_new &&
-		stream->most - stream->least <= page_size(stream))
-		return false;
-	if (stream->pass == MAX_PASSES)
-		refuse_changes(stream, *step_slot(stream, stream->current));
-	restart(stream);
-	stream->pass++;
-	return true;
-}
-
-/* Has a listing that began with a small page to begin anew? */
-static bool
-must_unfit(ApiStream *stream)
-{
-	if (!stream->fitted || stream->current == 0 || stream->ended)
-		return false;
-	restart(stream);
-	stream->fitted = false;
-	return true;
-}
-
-/*
- * Can a refusal mean that there is nothing, rather than that something is
- * wrong?  That is so for a lookup, and for the beginning of a listing for an
- * owner who may not exist.
- */
-static bool
-may_be_absent(const ApiStream *stream, int64 step)
-{
-	ListCell   *lc;
-
-	if (stream->kind == STREAM_LOOKUPS)
-		return true;
-	if (step > 1 || stream->resource->owner_parameter == NULL)
-		return false;
-	foreach(lc, stream->listing.parameters)
-		if (strcmp(((ApiParameter *) lfirst(lc))->name,
-				   stream->resource->owner_parameter) == 0)
-			return true;
-	return false;
-}
-
-/* Makes the records of the next step current.  False: there is none. */
-static bool
-next_step(ApiStream *stream)
-{
-	int64		step;
-	MemoryContext saved;
-	ApiCall    *call;
-
-	/* at the end the records stay, for api_rewind() */
-	if (stream->kind == STREAM_LOOKUPS ? stream->current == stream->last :
-		(stream->ended && !must_read_again(stream)))
-		return false;
-	stream->nrecords = stream->next_record = 0;
-	(void) must_unfit(stream);
-	if (stream->current > 0)
-		free_step(stream, stream->current);
-	MemoryContextReset(stream->step_context);
-	stream->records = NULL;
-	stream->current = step = stream->current + 1;
-
-	send_ahead(stream, step);
-	call = finish_step(stream, step);
-	saved = MemoryContextSwitchTo(stream->step_context);
-	if (api_call_judge(call) == API_REFUSED && may_be_absent(stream, step) &&
-		means_absent(stream->client, call))
-		stream->ended = stream->kind != STREAM_LOOKUPS;
-	else
-	{
-		api_check(call, stream->action);
-		if (stream->kind == STREAM_LOOKUPS)
-			take_object(stream, call, stream->ids[step - 1]);
-		else
-		{
-			take_page(stream, call);
-			learn_paging(stream, call);
-		}
-	}
-	MemoryContextSwitchTo(saved);
-	stream->client->statistics.pages++;
-	return true;
-}
-
-/*
- * The next record, which stays valid until the one after it is asked for; NULL
- * at the end.  Raises the errors of failed requests.
- */
-JsonRecord *
-api_next(ApiStream *stream)
-{
-	while (stream->next_record >= stream->nrecords)
-	{
-		if (next_step(stream))
-			continue;
-		if (stream->late)
-		{
-			JsonRecord *record = api_next(stream->late);
-
-			if (record)
-				return record;
-		}
-		return NULL;
-	}
-	stream->client->statistics.rows++;
-	return stream->records[stream->next_record++];
-}
-
-/*
- * Starts again with what is at hand, without a request.  False, and nothing
- * done, if that is not all that was delivered.
- */
-bool
-api_rewind(ApiStream *stream)
-{
-	if (stream->current > 1 || stream->restarted)
-		return false;
-	stream->next_record = 0;
-	return true;
-}
-
-/* Ends a stream and what it has under way. */
-void
-api_end(ApiStream *stream)
-{
-	if (stream->late)
-		for (int i = 0; i <= stream->late->concurrency; i++)
-			free_step(stream->late, i);
-	for (int i = 0; i <= stream->concurrency; i++)
-		free_step(stream, i);
-	MemoryContextDelete(stream->context);
-}
-
-/*
- * How many objects a listing with these parameters has, by one request; -1 if
- * GitLab does not say, as above 10,000.
- */
-int64
-api_total(ApiClient *client, const Resource *resource, List *parameters)
-{
-	ApiListing	listing = {.parameters = parameters, .page_size = 1,
-		.concurrency = 1
-	};
-	ApiStream  *stream = api_list(client, resource, &listing);
-	ApiCall    *call;
-	int64		total = 0;
-
-	send_step(stream, 1);
-	call = finish_step(stream, 1);
-	if (api_call_judge(call) != API_REFUSED || !may_be_absent(stream, 1) ||
-		!means_absent(client, call))
-	{
-		api_check(call, stream->action);
-		if (!json_object_is_type(call->record, json_type_array))
-			refuse_answer(stream, call, "The answer is not a JSON array");
-		total = integer_header(call->exchange, "X-Total");
-	}
-	api_end(stream);
-	return total;
 }

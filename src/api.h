@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * api.h
- *	  GitLab's REST API: requests, paging, retries and rate limits.
+ *	  GitLab's REST API: requests, retries, rate limits and errors.
  *
  * This is the one place where an HTTP exchange that failed becomes an error.
  *
@@ -63,22 +63,8 @@ typedef struct ApiStatistics
 	int64		wait_usecs;		/* of all attempts, which may overlap */
 } ApiStatistics;
 
-/* How to read a collection. */
-typedef struct ApiListing
-{
-	List	   *parameters;		/* of ApiParameter */
-	int			page_size;
-	int			first_page_size;	/* if no more is expected, or 0 */
-	int			concurrency;
-	const char *order_by;		/* a field whose order was promised, or NULL */
-	bool		descending;
-} ApiListing;
-
 /* A statement's access to a server, as a role. */
 typedef struct ApiClient ApiClient;
-
-/* An ordered sequence of records that takes any number of requests. */
-typedef struct ApiStream ApiStream;
 
 extern bool api_log_requests;	/* gitlab_pat_fdw.log_requests */
 
@@ -88,6 +74,7 @@ extern bool api_log_requests;	/* gitlab_pat_fdw.log_requests */
 /* Clients */
 extern ApiClient *api_open(Oid serverid, Oid userid);
 extern Connection *api_connection(ApiClient *client);
+extern ApiStatistics *api_statistics(ApiClient *client);
 
 /* Calls; none of these raises an error, and the waiting ones say so */
 extern ApiCall *api_call_create(Connection *connection, const char *method,
@@ -99,30 +86,22 @@ extern int	api_wait_quietly(ApiCall **calls, int ncalls,
 extern ApiOutcome api_call_judge(ApiCall *call);
 extern bool api_is_absent(const ApiCall *call);
 extern int	api_sqlstate(const ApiCall *call);
+extern int64 api_integer_header(HttpExchange *exchange, const char *name);
 extern void api_describe(ApiCall *call, char *buf, size_t size);
 extern void api_call_free(ApiCall *call);
 
 /* Calls; these raise errors */
 extern int	api_wait(ApiCall **calls, int ncalls);
 extern void api_check(ApiCall *call, const char *action);
+extern ApiCall *api_client_call(ApiClient *client, const char *method,
+								const char *path);
+extern bool api_credential_renewed(ApiClient *client, ApiCall *call);
+extern bool api_means_absent(ApiClient *client, ApiCall *call);
 extern ApiCall *api_get(ApiClient *client, const char *path, bool absent_ok,
 						const char *action);
 extern ApiCall *api_get_self(ApiClient *client);
 extern bool api_is_self(ApiClient *client, int64 id);
 extern int64 api_own_user_id(ApiClient *client);
 extern Connection *api_reload(Connection *connection, Oid userid);
-
-/* Streams */
-extern ApiStream *api_list(ApiClient *client, const Resource *resource,
-						   const ApiListing *listing);
-extern ApiStream *api_lookup(ApiClient *client, const Resource *resource,
-							 const int64 *ids, int nids, int concurrency);
-extern void api_prefetch(ApiStream *stream);
-extern JsonRecord *api_next(ApiStream *stream);
-extern bool api_rewind(ApiStream *stream);
-extern void api_end(ApiStream *stream);
-extern int64 api_total(ApiClient *client, const Resource *resource,
-					   List *parameters);
-extern const ApiStatistics *api_statistics(ApiClient *client);
 
 #endif							/* GITLAB_PAT_API_H */

@@ -29,6 +29,7 @@
 #include "option.h"
 #include "plan.h"
 #include "pushdown.h"
+#include "stream.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -185,7 +186,7 @@ ask_for_rows(RelOptInfo *rel)
 	if (request->nothing || request->lookup || request->split ||
 		plan->settings->resource->keyset)
 		return -1;
-	return api_total(api_open(plan->settings->serverid,
+	return stream_total(api_open(plan->settings->serverid,
 							  OidIsValid(rel->userid) ? rel->userid : GetUserId()),
 					 plan->settings->resource, request->parameters);
 }

@@ -22,6 +22,7 @@
 #include "option.h"
 #include "plan.h"
 #include "scan.h"
+#include "stream.h"
 #include "transaction.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -48,7 +49,7 @@ typedef struct GitLabScan
 	Condition  *conditions;
 	int			nconditions;
 	bool		pending;		/* the transaction had changed tokens before */
-	ApiStream **streams;		/* to be read one after the other */
+	Stream **streams;		/* to be read one after the other */
 	int			nstreams;
 	int			current;
 } GitLabScan;
@@ -145,10 +146,10 @@ evaluate_operands(ForeignScanState *node, GitLabScan *scan)
  */
 
 /* How the listings of a scan are read. */
-static ApiListing
+static StreamListing
 listing_of(const GitLabScan *scan, List *parameters)
 {
-	ApiListing	listing = {
+	StreamListing	listing = {
 		.parameters = parameters,
 		.page_size = scan->settings->page_size,
 		.first_page_size = scan->limit,
@@ -175,11 +176,11 @@ static void
 open_split(GitLabScan *scan, const FilterRequest *request)
 {
 	scan->nstreams = request->nids;
-	scan->streams = palloc0(sizeof(ApiStream *) * request->nids);
+	scan->streams = palloc0(sizeof(Stream *) * request->nids);
 	for (int i = 0; i < request->nids; i++)
 	{
 		ApiParameter *parameter = palloc(sizeof(ApiParameter));
-		ApiListing	listing;
+		StreamListing	listing;
 
 		parameter->name = request->split;
 		parameter->value = psprintf(INT64_FORMAT, request->ids[i]);
@@ -188,7 +189,7 @@ open_split(GitLabScan *scan, const FilterRequest *request)
 
 		/* their first pages are read ahead instead */
 		listing.concurrency = 1;
-		scan->streams[i] = api_list(scan->client, scan->settings->resource,
+		scan->streams[i] = stream_list(scan->client, scan->settings->resource,
 									&listing);
 	}
 }
@@ -198,7 +199,7 @@ static void
 open_streams(GitLabScan *scan, const FilterRequest *request)
 {
 	const Resource *resource = scan->settings->resource;
-	ApiListing	listing;
+	StreamListing	listing;
 
 	scan->current = 0;
 	if (request->nothing)
@@ -212,15 +213,15 @@ open_streams(GitLabScan *scan, const FilterRequest *request)
 		return;
 	}
 	scan->nstreams = 1;
-	scan->streams = palloc(sizeof(ApiStream *));
+	scan->streams = palloc(sizeof(Stream *));
 	if (request->lookup)
-		scan->streams[0] = api_lookup(scan->client, resource, request->ids,
+		scan->streams[0] = stream_lookup(scan->client, resource, request->ids,
 									  request->nids,
 									  scan->settings->concurrency);
 	else
 	{
 		listing = listing_of(scan, request->parameters);
-		scan->streams[0] = api_list(scan->client, resource, &listing);
+		scan->streams[0] = stream_list(scan->client, resource, &listing);
 	}
 }
 
@@ -235,14 +236,14 @@ next_record(GitLabScan *scan)
 								scan->current + scan->settings->concurrency);
 
 		for (int i = scan->current; scan->nstreams > 1 && i < ahead; i++)
-			api_prefetch(scan->streams[i]);
-		record = api_next(scan->streams[scan->current]);
+			stream_prefetch(scan->streams[i]);
+		record = stream_next(scan->streams[scan->current]);
 		if (record)
 			return record;
 		/* one of several is not needed any more; a single one may be rewound */
 		if (scan->nstreams > 1)
 		{
-			api_end(scan->streams[scan->current]);
+			stream_end(scan->streams[scan->current]);
 			scan->streams[scan->current] = NULL;
 		}
 		scan->current++;
@@ -279,7 +280,7 @@ end_pass(GitLabScan *scan)
 {
 	for (int i = 0; scan->streams && i < scan->nstreams; i++)
 		if (scan->streams[i])
-			api_end(scan->streams[i]);
+			stream_end(scan->streams[i]);
 	scan->streams = NULL;
 	scan->nstreams = 0;
 	scan->begun = scan->ended = false;
@@ -362,7 +363,7 @@ count_rows(ForeignScanState *node, GitLabScan *scan)
 	if (request->nothing)
 		return 0;
 	if (request->exact && !scan->pending && !request->lookup && !request->split)
-		count = api_total(scan->client, resource, request->parameters);
+		count = stream_total(scan->client, resource, request->parameters);
 	if (count >= 0)
 		return count;
 	return count_records(scan, filter_request(resource, version,
@@ -419,7 +420,7 @@ gitlab_ReScanForeignScan(ForeignScanState *node)
 	{
 		if (scan->nstreams == 0)
 			return;
-		if (scan->nstreams == 1 && api_rewind(scan->streams[0]))
+		if (scan->nstreams == 1 && stream_rewind(scan->streams[0]))
 		{
 			scan->current = 0;
 			return;
@@ -495,7 +496,7 @@ explain_request(ForeignScanState *node, GitLabScan *scan, ForeignScan *fsplan,
 		appendStringInfo(&buf, "GET %s%s", resource->path, lookup ? "/:id" : "");
 	if (!lookup && !request->nothing)
 	{
-		ApiListing	listing = listing_of(scan, request->parameters);
+		StreamListing	listing = listing_of(scan, request->parameters);
 
 		foreach(lc, listing.parameters)
 		{

@@ -20,6 +20,7 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "common/string.h"
 #include "compat.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -233,13 +234,16 @@ reduce_to_ascii(char *string)
 
 /*
  * Says something where no error may be raised.  A character that the client's
- * encoding lacks would raise one, so then nothing but ASCII is said.
+ * encoding lacks would raise one, so then nothing but ASCII is said; and if the
+ * level's name, which is translated, is not ASCII, only the server's log is told.
  */
 static void
 announce(int elevel, Announcement *a)
 {
 	if (pg_get_client_encoding() != GetDatabaseEncoding())
 	{
+		if (!pg_is_ascii(_("WARNING")))
+			elevel = LOG_SERVER_ONLY;
 		reduce_to_ascii(a->message);
 		reduce_to_ascii(a->detail);
 		reduce_to_ascii(a->hint);
@@ -264,7 +268,7 @@ log_change(const Debt *debt, const char *what)
 	SAY(message,
 		"personal access token " INT64_FORMAT " %s on server \"%s\" by role \"%s\"",
 		debt->id, what, debt->connection->server_name, debt->role);
-	announce(LOG, &a);
+	announce(LOG_SERVER_ONLY, &a);
 }
 
 /* A debt about a token that fits, or NULL. */

@@ -1,0 +1,728 @@
+# Whatever goes wrong between GitLab and us: the right SQLSTATE, never a wrong
+# row or a short result, as many attempts as the rules for retries say, and
+# afterwards a session that works and has lost nothing.
+#
+# A table of faults, each tried with each kind of request that it may hit.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use GitLabCluster;
+use GitLabSim;
+use IO::Socket::INET;
+use JSON::PP ();
+use MIME::Base64;
+use POSIX qw(strftime);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $sim = GitLabSim->start;
+my $node = gitlab_cluster(
+	'main', $sim,
+	# compiled code grows a backend by itself
+	conf => 'jit = off',
+	server_options => q{max_retries '1', max_retry_wait '10ms',
+		request_timeout '500ms', connect_timeout '500ms',
+		max_response_size '64kB'});
+my $url = $sim->url;
+
+# Nobody listens here but us, and nothing must ever arrive.
+my $elsewhere = IO::Socket::INET->new(
+	Listen => 16, LocalAddr => '127.0.0.1', Proto => 'tcp') or die "listen: $!";
+$elsewhere->blocking(0);
+my $foreign = 'http://localhost:' . $elsewhere->sockport;
+
+$node->safe_psql(
+	'postgres', qq{
+	ALTER FOREIGN TABLE gitlab_personal_access_tokens RENAME TO tokens;
+	CREATE FOREIGN TABLE paged (id bigint, name text, active boolean)
+		SERVER gitlab OPTIONS (page_size '4', concurrency '2');
+	CREATE SERVER patient FOREIGN DATA WRAPPER gitlab_pat_fdw
+		OPTIONS (url '$url', max_retries '1', max_retry_wait '2s');
+	CREATE USER MAPPING FOR CURRENT_USER SERVER patient OPTIONS (token 'glpat-sim-admin');
+	CREATE FOREIGN TABLE patient (id bigint, name text) SERVER patient;
+});
+
+# The requests that a fault may hit: the statement that makes it, what tells it
+# from others, and what the statement says if all is well.
+my $all = 'id, user_id, name, description, scopes, active, revoked, created_at,
+	last_used_at, last_used_ips, expires_at, granular';
+my %requests = (
+	list => {
+		sql => "SELECT count(t) FROM (SELECT $all FROM tokens OFFSET 0) t",
+		method => 'GET',
+		path => 'personal_access_tokens\?',
+		good => '16',
+	},
+	page => {
+		sql => 'SELECT count(name), sum(id) FROM paged',
+		method => 'GET',
+		path => '[?&]page=3',
+		good => '16|136',
+	},
+	total => {
+		sql => 'SELECT count(*) FROM tokens',
+		method => 'GET',
+		path => 'personal_access_tokens\?',
+		good => '16',
+	},
+	lookup => {
+		sql => "SELECT max(id), count(t) FROM (SELECT $all FROM tokens WHERE id = 12 OFFSET 0) t",
+		method => 'GET',
+		path => 'personal_access_tokens/12',
+		good => '12|1',
+	},
+	self => {
+		sql => q{SELECT id, sees_all_tokens FROM gitlab_pat_self('gitlab')},
+		method => 'GET',
+		path => 'personal_access_tokens/self',
+		good => '1|t',
+	},
+	users => {
+		sql => 'SELECT count(username), sum(id) FROM gitlab_users',
+		method => 'GET',
+		path => '/users\?',
+		good => '10|55',
+	},
+	insert => {
+		sql => q{INSERT INTO tokens (user_id, name, scopes, expires_at)
+			VALUES (2, 'new', '{api}', current_date + 90)
+			RETURNING id, length(token) > 20},
+		method => 'POST',
+		path => 'users/2/personal_access_tokens',
+		good => '17|t',
+	},
+	delete => {
+		sql => 'DELETE FROM tokens WHERE id = 2',
+		method => 'DELETE',
+		path => 'personal_access_tokens/2',
+		good => '',
+	});
+my @all = qw(list page total lookup self users insert delete);
+
+my $session = Session->open($node, verbosity => 'verbose');
+
+
+# --- how a fault is tried -----------------------------------------------------------
+
+# Runs a statement under a fault, if there is one.  Returns output, messages,
+# attempts, and seconds.
+sub attempt
+{
+	my ($request, $kind, %fault) = @_;
+
+	$sim->control('POST', 'reset');
+	$session->query('SELECT gitlab_pat_disconnect()');
+	$sim->fault($request->{method}, $request->{path}, $kind, times => 0, %fault)
+	  if $kind;
+	my $begun = time;
+	my ($out, $err) = $session->query($request->{sql});
+	my $seconds = time - $begun;
+	my $attempts =
+	  $sim->count(method => $request->{method}, path => $request->{path});
+	return ($out, $err, $attempts, $seconds);
+}
+
+# Tests that a statement fails with a SQLSTATE (or one of several) after so many
+# attempts, brings no row, and changes nothing.
+sub fails
+{
+	my ($name, $what, $sqlstate, $attempts, $kind, %fault) = @_;
+	my $request = $requests{$what};
+	my ($out, $err, $made, $seconds) = attempt($request, $kind, %fault);
+	my $where = "$name, $what";
+	my @wrong;
+
+	push @wrong, "rows: $out" if $out ne '';
+	push @wrong, "messages: $err" if $err !~ /ERROR:  ($sqlstate):/;
+	push @wrong, "attempts: $made" if defined $attempts && $made != $attempts;
+	push @wrong, "took $seconds s" if $seconds > 5;
+	if ($what eq 'insert')
+	{
+		$sim->clear_faults;
+		my $state = $sim->token_state(17);
+		push @wrong, "token is $state"
+		  if $state eq 'active' && $err !~ /answer was lost.*HINT: .*SELECT/s;
+	}
+	ok(!@wrong, "$where: $sqlstate") or diag(join "\n", @wrong);
+	return $err;
+}
+
+# Tests that all is well, with the fault or without one.
+sub works
+{
+	my ($name, $what, $attempts, $kind, %fault) = @_;
+	my $request = $requests{$what};
+	my $good = delete $fault{good} // $request->{good};
+	my ($out, $err, $made) = attempt($request, $kind, %fault);
+	my @wrong;
+
+	push @wrong, "rows: $out" if $out ne $good;
+	push @wrong, "messages: $err" if $err ne '';
+	push @wrong, "attempts: $made" if defined $attempts && $made != $attempts;
+	ok(!@wrong, "$name, $what") or diag(join "\n", @wrong);
+	return;
+}
+
+sub memory
+{
+	my ($kilobytes) =
+	  slurp_file("/proc/${\$session->pid}/status") =~ /VmRSS:\s+(\d+)/;
+
+	return $kilobytes;
+}
+
+sub descriptors
+{
+	$session->query('SELECT gitlab_pat_disconnect()');
+	return $session->descriptors;
+}
+
+
+# --- well at first ------------------------------------------------------------------
+
+works('without a fault', $_) foreach @all;
+fails('warming up', 'list', '08P01', 1, 'oversized', size => 60_000_000);
+fails('warming up', 'list', 'HV000', 2, 'status', status => 500);
+my $descriptors = descriptors();
+my $memory = memory();
+
+
+# --- statuses ------------------------------------------------------------------------
+
+# status, SQLSTATE, attempts; for a POST, unless they are the same
+foreach my $case (
+	[ 300, 'HV000', 1 ],
+	[ 304, 'HV000', 1 ],
+	[ 400, '22023', 1 ],
+	[ 401, '28000', 1 ],
+	[ 403, '42501', 1 ],
+	[ 404, '42704', 1 ],
+	[ 405, 'HV000', 1 ],
+	[ 408, 'HV000', 1 ],
+	[ 409, 'HV000', 2, 'HV000', 1 ],
+	[ 412, 'HV000', 1 ],
+	[ 414, 'HV000', 1 ],
+	[ 418, 'HV000', 1 ],
+	[ 422, '22023', 1 ],
+	[ 429, '53400', 2 ],
+	[ 500, 'HV000', 2, 'HV000', 1 ],
+	[ 501, 'HV000', 1 ],
+	[ 502, 'HV000', 2, '08006', 1 ],
+	[ 503, 'HV000', 2, '08006', 1 ],
+	[ 504, 'HV000', 2, '08006', 1 ],
+	[ 505, 'HV000', 1 ],
+	[ 519, 'HV000', 1 ],
+	(map { [ $_, 'HV000', 2, '08006', 1 ] } 520, 522, 524, 529, 530),
+	[ 531, 'HV000', 1 ],
+	[ 599, 'HV000', 1 ])
+{
+	my ($status, $sqlstate, $attempts, $post_sqlstate, $post_attempts) = @$case;
+
+	foreach my $what ($status < 520 ? @all : qw(list lookup insert delete))
+	{
+		my $post = $what eq 'insert' && defined $post_sqlstate;
+
+		# to these GitLab says so when the token is not there
+		next if $what eq 'lookup' && ($status == 401 || $status == 404);
+		next if $what eq 'delete' && $status == 404;
+		fails("status $status", $what,
+			$post ? $post_sqlstate : $sqlstate,
+			$post ? $post_attempts : $attempts,
+			'status', status => $status);
+	}
+}
+
+# The answers that mean that there is nothing
+works('404', 'lookup', 1, 'status', status => 404, good => '|0');
+works('401, the credential being good',
+	'lookup', 1, 'status', status => 401, good => '|0');
+works('404: gone already', 'delete', 1, 'status', status => 404);
+
+# A proxy's 404 is no word of GitLab's.
+fails("a proxy's 404", $_, '42704', 1, 'html', status => 404)
+  foreach qw(list lookup self insert delete);
+is($sim->token_state(2), 'active', "a proxy's 404 does not count as a revocation");
+
+# 401 and no way to tell whether the credential is good: no row is no answer.
+# Lookups of one's own token ask for it, too.
+foreach my $case (
+	[ 'status', '28000', status => 401 ],
+	[ 'status', 'HV000', status => 500 ],
+	[ 'status', '53400', status => 429 ],
+	[ 'status', 'HV000', status => 302 ],
+	[ 'html', '08P01', status => 200 ],
+	[ 'reset', '08006' ],
+	[ 'stall', '08006' ])
+{
+	my ($kind, $sqlstate, %fault) = @$case;
+	my $name = join ' ', 'GET self:', $kind, %fault;
+
+	foreach my $condition ('id = 12', 'user_id = 2')
+	{
+		$sim->reset;
+		$sim->fault('GET', '/self', $kind, times => 0, %fault);
+		$sim->fault('GET', 'tokens(/12|\?)', 'status', status => 401, times => 0);
+		my ($out, $err) = $session->query("SELECT * FROM tokens WHERE $condition");
+		is($out, '', "401 and $name, $condition: no row");
+		like($err, qr/ERROR:  ($sqlstate|28000):/, "401 and $name, $condition: an error");
+		$sim->clear_faults;
+		$session->query('SELECT gitlab_pat_disconnect()');
+	}
+}
+
+# Bodies in all shapes say more or less.
+foreach my $case (
+	[ 'a string', '{"message":"400 Bad request - no"}', 'GitLab said: "400 Bad request - no"' ],
+	[ 'an object', '{"message":{"name":["is bad","is long"],"base":["no"]}}', 'name: is bad, is long; base: no' ],
+	[ 'an object with an error', '{"message":{"error":"too many"}}', 'error: too many' ],
+	[ 'an array', '{"message":["one","two"]}', '"one, two"' ],
+	[ 'an error', '{"error":"state is bad"}', '"state is bad"' ],
+	[ 'a description', '{"error":"dpop_error","error_description":"bad proof","message":"m"}', '"bad proof"' ],
+	[ 'numbers', '{"message":{"a":[1,null,true,{"b":{"c":{"d":{"e":1}}}}]}}', 'a: 1, ' ],
+	[ 'null', '{"message":null}', 'GitLab' ],
+	[ 'an empty object', '{}', 'GitLab gave no reason' ],
+	[ 'an array on top', '["x"]', 'GitLab gave no reason' ],
+	[ 'a string on top', '"x"', 'GitLab gave no reason' ],
+	[ 'nothing', '', 'GitLab gave no reason' ],
+	[ 'no JSON', '{"message":', 'GitLab gave no reason' ],
+	[ 'a web page', '<h1>oops</h1>', 'GitLab gave no reason', 'text/html' ],
+	[ 'plain text', "Retry later\n", 'Retry later', 'text/plain' ],
+	[ 'no type', '{"message":"x"}', 'GitLab gave no reason', 'application/octet-stream' ],
+	[ 'JSON of another kind', '{"message":"x"}', 'GitLab gave no reason', 'application/jsonx' ])
+{
+	my ($name, $body, $words, $type) = @$case;
+
+	foreach my $status (400, 403, 429)
+	{
+		my $sqlstate = { 400 => '22023', 403 => '42501', 429 => '53400' }->{$status};
+
+		foreach my $what (qw(list insert delete))
+		{
+			my $err = fails("$status with $name", $what, $sqlstate, undef, 'body',
+				status => $status, body => $body,
+				content_type => $type // 'application/json');
+			like($err, qr/DETAIL: .*\Q$words\E/, "$status with $name, $what: words");
+		}
+	}
+}
+
+# What GitLab says about credentials, by its reference
+foreach my $case (
+	[ 401, '{"error":"invalid_token","error_description":"Token was revoked. You have to re-authorize from the user."}', 'Token was revoked' ],
+	[ 401, '{"error":"invalid_token","error_description":"Token is expired. You can either do re-authorization or token refresh."}', 'Token is expired' ],
+	[ 403, '{"error":"insufficient_scope","error_description":"The request requires higher privileges than provided by the access token.","scope":"api read_api"}', 'one of these scopes: api read_api' ],
+	[ 403, '{"message":"403 Forbidden - Your account has been blocked."}', 'has been blocked' ],
+	[ 403, '{"message":"You cannot perform write operations on a read-only instance"}', 'read-only instance' ])
+{
+	my ($status, $body, $words) = @$case;
+
+	foreach my $what (qw(list self insert delete))
+	{
+		my $err = fails($words, $what, $status == 401 ? '28000' : '42501', 1,
+			'body', status => $status, body => $body);
+		like($err, qr/\Q$words\E/, "$words, $what: words")
+		  unless $what eq 'delete' && $words =~ /scopes/;
+	}
+}
+fails('409 without a lock', $_, 'HV000', 1, 'body', status => 409,
+	body => '{"message":"409 Conflict"}') foreach qw(list insert delete);
+
+
+# --- answers that can't be read ---------------------------------------------------------
+
+my $nothing_good = qr/08P01/;
+my @readers = qw(list page total lookup self users insert);
+
+foreach my $case (
+	[ 'an empty body', 'empty' ],
+	[ 'a web page', 'html' ],
+	[ 'random bytes', 'garbage' ],
+	[ 'deep JSON', 'deep' ],
+	[ 'very deep JSON', 'deep', depth => 30000 ],
+	[ 'plain text', 'body', body => '[]', content_type => 'text/plain' ],
+	[ 'null', 'body', body => 'null' ],
+	[ 'a string', 'body', body => '"[]"' ],
+	[ 'a number', 'body', body => '17' ],
+	[ 'half an array', 'body', body => '[{"id":12' ],
+	[ 'two values', 'body', body => '[{"id":1}] [{"id":2}]' ],
+	[ 'no content', 'status', status => 204 ],
+	[ 'a null character in front', 'body', base64 => JSON::PP::true, body => encode_base64("\0[]") ],
+	[ 'a null character inside', 'body', base64 => JSON::PP::true, body => encode_base64("[{\"id\":12\0}]") ],
+	[ 'a null character at the end', 'body', base64 => JSON::PP::true, body => encode_base64("[]\0") ],
+	[ 'UTF-16', 'body', base64 => JSON::PP::true, body => encode_base64("\xff\xfe[\0]\0") ],
+	[ 'no gzip', 'body', body => '[]', headers => { 'Content-Encoding' => 'gzip' } ],
+	[ 'an unknown coding', 'body', body => '[]', headers => { 'Content-Encoding' => 'zip' } ],
+	[ 'more than the limit', 'oversized', size => 100_000 ],
+	[ 'more than the limit, length unknown', 'oversized', size => 100_000, length => JSON::PP::false ],
+	[ 'a gzip bomb', 'gzip_bomb', size => 50_000_000 ],
+	[ 'headers without an end', 'raw', body => "HTTP/1.1 200 OK\r\n" . "X: y\r\n" x 20_000 . "\r\n" ],
+	[ 'interim answers without an end', 'raw', body => "HTTP/1.1 102 Processing\r\nX: y\r\n\r\n" x 5_000 ],
+	[ 'no HTTP', 'raw', body => "SSH-2.0-OpenSSH_9.2\r\n" ])
+{
+	my ($name, $kind, %fault) = @$case;
+
+	fails($name, $_, '08P01', 1, $kind, %fault) foreach @readers;
+}
+fails('an empty body', 'delete', '08P01', 1, 'empty');
+fails('a web page', 'delete', '08P01', 1, 'html');
+fails('no array', $_, '08P01', 1, 'body', body => '{"id":1,"name":"x"}')
+  foreach qw(list page total users);
+fails('no object', $_, '08P01', 1, 'body', body => '[{"id":12}]')
+  foreach qw(lookup self insert);
+fails('an element that is no object', $_, '08P01', 1, 'body', body => '[12]')
+  foreach qw(list page users);
+fails('an object without an id', $_, '08P01', 1, 'body', body => '{"name":"x"}')
+  foreach qw(lookup self insert);
+
+# Sixteen levels and not one more.
+foreach my $case ([ 16, 14 ], [ 17, 15 ])
+{
+	my ($depth, $brackets) = @$case;
+	my $body = '[{"id":1,"x":' . '[' x $brackets . '1' . ']' x $brackets . '}]';
+
+	$depth == 16
+	  ? works("JSON of $depth levels", 'list', 1, 'body', body => $body, good => 1)
+	  : fails("JSON of $depth levels", 'list', '08P01', 1, 'body', body => $body);
+}
+
+
+# --- connections that break -----------------------------------------------------------------
+
+foreach my $case (
+	[ 'reset before the answer', '08006', 2, 'reset' ],
+	[ 'closed before the answer', '08006', 2, 'close' ],
+	[ 'closed within the status line', '08006|08P01', undef, 'raw', body => 'HTTP/1.1 2' ],
+	[ 'closed within the headers', '08006|08P01', undef, 'raw', body => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Le" ],
+	[ 'closed within the body', '08006', 2, 'truncate' ],
+	[ 'reset after the headers', '08006', 2, 'raw', body => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10000\r\n\r\n" ],
+	[ 'too small a length', '08P01', 1, 'short_length' ],
+	[ 'a bad chunk', '08006|08P01', undef, 'bad_chunk' ],
+	[ 'a bad length', '08006|08P01', undef, 'raw', body => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: -5\r\n\r\n[]" ],
+	[ 'an endless length', '08006|08P01', undef, 'raw', body => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999999999999999999\r\n\r\n[{\"id\":12," ])
+{
+	my ($name, $sqlstate, $attempts, $kind, %fault) = @$case;
+
+	foreach my $what (@all)
+	{
+		# what has no body has no length either
+		next if $what eq 'delete' && $kind =~ /length|chunk/;
+		fails($name, $what, $sqlstate,
+			$what eq 'insert' ? 1 : $what =~ /delete|page/ ? undef : $attempts,
+			$kind, %fault);
+	}
+}
+
+# One fault that a second attempt makes up for
+foreach my $kind (qw(reset close truncate))
+{
+	works("$kind once", $_, 2, $kind, times => 1) foreach qw(list page lookup delete);
+}
+
+# RST in the middle of a body: what a stall ends with.
+{
+	my $request = $requests{lookup};
+
+	$sim->reset;
+	$sim->fault('GET', $request->{path}, 'stall', at => 'body', times => 0);
+	$session->send($request->{sql});
+	$sim->wait_for('GET', $request->{path});
+	$sim->clear_faults;
+	is(($session->finish)[0], '12|1', 'reset within the body, once, lookup');
+}
+
+# Stalls run into the time limit, and are not tried again.
+foreach my $at (qw(headers body))
+{
+	foreach my $what (qw(list lookup insert delete))
+	{
+		# an answer without a body has nothing to stall at
+		next if $at eq 'body' && $what eq 'delete';
+		fails("stalled $at", $what, '08006', 1, 'stall', at => $at);
+	}
+}
+
+# Connections that do not come about
+{
+	my $full = IO::Socket::INET->new(
+		Listen => 1, LocalAddr => '127.0.0.1', Proto => 'tcp') or die "listen: $!";
+	my @queue = map {
+		IO::Socket::INET->new(
+			PeerAddr => '127.0.0.1', PeerPort => $full->sockport,
+			Proto => 'tcp', Blocking => 0)
+	} 1 .. 16;
+	my $closed = IO::Socket::INET->new(
+		Listen => 1, LocalAddr => '127.0.0.1', Proto => 'tcp') or die "listen: $!";
+	my $nobody = $closed->sockport;
+	$closed->close;
+
+	foreach my $case (
+		[ 'nobody listens', "http://127.0.0.1:$nobody" ],
+		[ 'the queue is full', "http://127.0.0.1:${\$full->sockport}" ],
+		[ 'TLS is not answered', "https://127.0.0.1:${\$full->sockport}" ],
+		[ 'TLS is not spoken', 'https://127.0.0.1:' . $sim->port ],
+		[ 'no such host', 'https://gitlab.invalid' ])
+	{
+		my ($name, $there) = @$case;
+
+		$session->query(qq{
+			CREATE SERVER broken FOREIGN DATA WRAPPER gitlab_pat_fdw
+				OPTIONS (url '$there', connect_timeout '300ms', max_retries '1', max_retry_wait '1ms');
+			CREATE USER MAPPING FOR CURRENT_USER SERVER broken OPTIONS (token 'glpat-broken');
+			CREATE FOREIGN TABLE broken (id bigint, user_id bigint, name text, scopes text[], token text) SERVER broken;});
+		foreach my $sql (
+			'SELECT * FROM broken',
+			'SELECT * FROM broken WHERE id = 1',
+			q{SELECT * FROM gitlab_pat_self('broken')},
+			q{INSERT INTO broken (user_id, name, scopes) VALUES (1, 'x', '{api}')})
+		{
+			my ($out, $err) = $session->query($sql);
+			is($out, '', "$name: no row");
+			like($err, qr/ERROR:  08001:/, "$name: 08001");
+		}
+		my ($attempts) = $session->query(
+			q{SELECT requests || '|' || retries FROM gitlab_pat_requests() WHERE server_name = 'broken'
+				ORDER BY requests DESC LIMIT 1});
+		is($attempts, '8|4', "$name: each is tried twice") if $name eq 'nobody listens';
+		$session->query('SET client_min_messages = error; DROP SERVER broken CASCADE; RESET client_min_messages');
+	}
+}
+
+
+# --- fields ---------------------------------------------------------------------------------
+
+my @fields = (
+	[ 'user_id', '"8"', 1.5, '[8]', '9223372036854775808', '-9223372036854775809', '1e400', 'true' ],
+	[ 'name', 5, '["x"]', '{"a":1}', 'false', '"a\u0000b"', "\"\xff\"", "\"\xed\xa0\x80\"", "\"\xc0\x80\"" ],
+	[ 'description', 7, '{}' ],
+	[ 'scopes', '"api"', '["api",7]', '[null]', '[["api"]]', '{"0":"api"}' ],
+	[ 'active', '"true"', 1, '"yes"', '[]' ],
+	[ 'revoked', 0, '"false"' ],
+	[ 'created_at', '"yesterday"', '"now"', '"2024-13-01T00:00:00Z"', '"2024-01-01"', '1704067200', '"2024-01-01T25:00:00Z"', '"2024-01-01T00:00:00"', '"0000-01-01T00:00:00Z"', '"infinity"', '""' ],
+	[ 'last_used_at', '"2024-02-30T00:00:00Z"', '"999999-01-01T00:00:00Z"', '"2024-01-01T00:00:00+99:00"', 'false' ],
+	[ 'expires_at', '"2024-02-30"', '"infinity"', '"0000-00-00"', '"24-01-01"', '"2024-02-01T00:00:00Z"', '"today"', '20240101', '"10000-01-01"' ],
+	[ 'last_used_ips', '["192.0.2.7/33"]', '["localhost"]', '["1.2.3"]', '["::g"]', '["fe80::1%eth0"]', '[5]', '{"a":1}', '"192.0.2.7"' ],
+	[ 'granular', '{}', '"no"', 0 ]);
+
+# The object that is edited, as JSON text with one field's value put in.
+sub object_with
+{
+	my ($id, $field, $value) = @_;
+
+	return qq({"id":$id,"name":"x","user_id":2,"$field":$value});
+}
+
+sub raw_body
+{
+	return (base64 => JSON::PP::true, body => encode_base64($_[0]));
+}
+
+foreach my $row (@fields)
+{
+	my ($field, @values) = @$row;
+
+	foreach my $value (@values)
+	{
+		my $name = "$field is $value";
+		$name =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ge;
+
+		my %cases = (
+			lookup => object_with(12, $field, $value),
+			list => '[{"id":1,"name":"y"},' . object_with(12, $field, $value) . ']',
+			insert => object_with(17, $field, $value));
+		foreach my $what (qw(lookup list insert))
+		{
+			# a list is enough for one of each field
+			next if $what ne 'lookup' && $value ne $values[0];
+			my $err = fails($name, $what, '08P01', 1, 'body',
+				raw_body($cases{$what}), $what eq 'insert' ? (status => 201) : ());
+			like($err, qr/field "$field"/, "$name, $what: names the field");
+		}
+	}
+}
+
+# A field that is given twice: the last one counts, as everywhere with JSON;
+# what is missing or null is NULL.
+foreach my $case (
+	[ 'name twice', '{"id":12,"name":"a","name":"b"}', 'b|' ],
+	[ 'all missing', '{"id":12}', '|' ],
+	[ 'all null', '{"id":12,"name":null,"scopes":null,"expires_at":null,"created_at":null,"last_used_ips":null}', '|' ],
+	[ 'id twice', '{"id":3,"id":12,"name":"c"}', 'c|' ],
+	[ 'id beyond the first years', '{"id":12,"name":"d","expires_at":"9999-12-31"}', 'd|9999-12-31' ])
+{
+	my ($name, $body, $good) = @$case;
+
+	$sim->reset;
+	$sim->fault('GET', 'tokens/12', 'body', body => $body);
+	is_deeply([ $session->query('SELECT name, expires_at FROM tokens WHERE id = 12') ],
+		[ $good, '' ], $name);
+}
+
+# An id is a positive bigint, the one that was asked for.
+foreach my $id ('"12"', 0, -12, 12.5, 'null', 'true', '9223372036854775808',
+	'18446744073709551615', '18446744073709551628', '-9223372036854775809', '1e1', '[12]')
+{
+	fails("id is $id", 'lookup', '08P01', 1, 'body', body => qq({"id":$id}));
+	fails("id is $id", 'list', '08P01', 1, 'body', body => qq([{"id":1},{"id":$id}]));
+	fails("id is $id", 'insert', '08P01', 1, 'body', body => qq({"id":$id,"token":"glpat-secret"}), status => 201);
+}
+fails('another id', 'lookup', '08P01', 1, 'body', body => '{"id":3}');
+fails('id twice', 'lookup', '08P01', 1, 'body', body => '{"id":12,"id":3}');
+
+# Headers that make no sense do no harm.
+foreach my $headers (
+	{ 'X-Total' => 'many' }, { 'X-Total' => '-1' }, { 'X-Total' => '99999999999999999999x' },
+	{ 'X-Total' => '' }, { 'X-Total' => undef }, { 'X-Total' => undef, 'X-Total-Pages' => undef },
+	{ 'X-Total-Pages' => 'x' }, { 'X-Total-Pages' => '0' }, { 'X-Total-Pages' => '-7' },
+	{ 'X-Page' => 'x' }, { 'X-Per-Page' => '0' }, { Date => 'never' }, { Date => '' },
+	{ 'X-Next-Page' => undef }, { Link => undef }, { Link => '<' }, { Link => 'x' x 3000 })
+{
+	my $name = join ' ', map { "$_: " . ($headers->{$_} // 'none') } sort keys %$headers;
+
+	works(substr($name, 0, 60), $_, undef, 'edit', headers => $headers)
+	  foreach qw(list total);
+	$requests{every_page} = { %{ $requests{page} }, path => '[?&]page=' };
+	works(substr($name, 0, 60), 'every_page', undef, 'edit', headers => $headers);
+}
+
+
+# --- lists without an end --------------------------------------------------------------------
+
+foreach my $kind (qw(repeat_page endless))
+{
+	my %every = (%{ $requests{page} }, path => '[?&]page=');
+
+	$sim->reset;
+	$sim->fault('GET', '[?&]page=', $kind, times => 0);
+	my ($out, $err) = $session->query($requests{page}->{sql});
+	if ($kind eq 'repeat_page')
+	{
+		is($out, '', "$kind: no row");
+		like($err, qr/ERROR:  08P01:/, "$kind: 08P01");
+	}
+	else
+	{
+		# an empty page is the end, whatever its headers say
+		is($out, $requests{page}->{good}, "$kind: all rows");
+	}
+	cmp_ok($sim->count(method => 'GET', path => '[?&]page='), '<', 12, "$kind: it has an end");
+}
+{
+	my %link = (headers => { Link => "<$foreign/api/v4/users?cursor=again>; rel=\"next\"" });
+
+	fails('the same cursor again and again', 'users', '08P01', undef, 'body',
+		body => '[{"id":1,"username":"x"}]', %link);
+	cmp_ok($sim->count(method => 'GET', path => '/users'), '<', 8, 'it has an end');
+}
+
+
+# --- other hosts -------------------------------------------------------------------------------
+
+foreach my $status (301, 302, 303, 307, 308)
+{
+	foreach my $what (@all)
+	{
+		my $err = fails("redirect $status", $what, 'HV000', 1, 'redirect',
+			status => $status, location => "$foreign/api/v4/personal_access_tokens");
+		like($err, qr/It redirects to "\Q$foreign\E/, "redirect $status, $what: names the place");
+	}
+}
+fails('redirect without a place', 'list', 'HV000', 1, 'status', status => 302);
+works('Link to another host', $_, undef, 'edit', headers => {
+		Link => "<$foreign/api/v4/personal_access_tokens?page=2>; rel=\"next\"",
+		Location => "$foreign/", Refresh => "0; url=$foreign/",
+		'Content-Location' => "$foreign/", 'Alt-Svc' => "h2=\"localhost:${\$elsewhere->sockport}\"; ma=3600" })
+  foreach qw(list lookup);
+$requests{every_page} = { %{ $requests{page} }, path => '[?&]page=' };
+works('Link to another host', 'every_page', undef, 'edit', headers => {
+		Link => "<$foreign/api/v4/personal_access_tokens?page=2>; rel=\"next\"" });
+ok(!$elsewhere->accept, 'nothing has reached the other host');
+
+
+# --- patience ------------------------------------------------------------------------------------
+
+# [name, headers, attempts, least seconds, most]
+my $now = time;
+my $date = sub { strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime($_[0])) };
+foreach my $case (
+	[ 'Retry-After: 1', { 'Retry-After' => 1 }, 2, 1, 3 ],
+	[ 'Retry-After: 0', { 'Retry-After' => 0 }, 2, 0, 1.5 ],
+	[ 'Retry-After: 3', { 'Retry-After' => 3 }, 1, 0, 1 ],
+	[ 'Retry-After: an hour', { 'Retry-After' => 3600 }, 1, 0, 1 ],
+	[ 'Retry-After: absurd', { 'Retry-After' => '99999999999999999999' }, 1, 0, 1 ],
+	[ 'Retry-After: negative', { 'Retry-After' => '-5' }, 2, 0, 1.5 ],
+	[ 'Retry-After: no number', { 'Retry-After' => 'soon' }, 2, 0, 1.5 ],
+	[ 'Retry-After: past', { 'Retry-After' => $date->($now - 3600) }, 2, 0, 1.5 ],
+	[ 'Retry-After: far away', { 'Retry-After' => 'Fri, 01 Jan 2100 00:00:00 GMT' }, 1, 0, 1 ],
+	[ 'RateLimit-Reset: far away', { 'RateLimit-Reset' => int($now) + 3600 }, 1, 0, 1 ],
+	[ 'RateLimit-Reset: past', { 'RateLimit-Reset' => 1 }, 2, 0, 1.5 ],
+	[ 'RateLimit-Reset: absurd', { 'RateLimit-Reset' => '9' x 30 }, 1, 0, 1 ],
+	[ 'RateLimit-Reset: no number', { 'RateLimit-Reset' => 'x' }, 2, 0, 1.5 ],
+	[ 'both', { 'Retry-After' => 0, 'RateLimit-Reset' => int($now) + 3600 }, 2, 0, 1.5 ])
+{
+	my ($name, $headers, $attempts, $least, $most) = @$case;
+
+	$sim->reset;
+	$sim->fault('GET', 'tokens', 'status', status => 429, times => 1, headers => $headers);
+	my $begun = time;
+	my ($out, $err) = $session->query('SELECT count(name) FROM patient');
+	my $seconds = time - $begun;
+
+	if ($attempts == 2)
+	{
+		is("$out$err", '16', "429, $name: tried again");
+	}
+	else
+	{
+		is($out, '', "429, $name: no row");
+		like($err, qr/ERROR:  53400:.*HINT:/s, "429, $name: 53400");
+	}
+	is($sim->count(method => 'GET'), $attempts, "429, $name: attempts");
+	cmp_ok($seconds, '>=', $least, "429, $name: waits");
+	cmp_ok($seconds, '<=', $most, "429, $name: not for long");
+}
+
+
+# --- and all is well again -------------------------------------------------------------------------
+
+works('after all this', $_) foreach @all;
+is(descriptors(), $descriptors, 'no descriptor is left open');
+note('memory has grown by ' . (memory() - $memory) . ' kB');
+cmp_ok(memory() - $memory, '<', 8192, 'memory has hardly grown');
+
+# What was new the first time is not so the hundredth time: libraries and caches
+# are loaded, and whatever still grows is lost.
+my @again = (
+	[ 'list', 'status', status => 500 ],
+	[ 'list', 'body', body => '[{"id":1,"name":5}]' ],
+	[ 'page', 'truncate' ],
+	[ 'page', 'oversized', size => 1_000_000 ],
+	[ 'lookup', 'gzip_bomb', size => 1_000_000 ],
+	[ 'users', 'deep' ],
+	[ 'insert', 'status', status => 502 ],
+	[ 'insert', 'edit', set => { name => 5 } ],
+	[ 'delete', 'reset' ]);
+foreach my $round (1 .. 20)
+{
+	foreach my $case (@again)
+	{
+		my ($what, $kind, %fault) = @$case;
+
+		attempt($requests{$what}, $kind, %fault);
+	}
+	$memory = memory() if $round == 5;
+}
+note('memory has grown by ' . (memory() - $memory) . ' kB in the last rounds');
+cmp_ok(memory() - $memory, '<', 512, 'memory does not grow any more');
+is(descriptors(), $descriptors, 'still no descriptor is left open');
+unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|was terminated by signal/,
+	'no backend crashed');
+
+$session->close;
+done_testing();

@@ -37,10 +37,12 @@
 #include "utils/selfuncs.h"
 
 /*
- * What a request costs, in the planner's units: some 50 ms, in which a server
- * reads several hundred pages from a disk.
+ * What a request costs, in the planner's units: as much as postgres_fdw charges
+ * for a scan by default.  It takes longer than that, but only the relation of
+ * requests to each other matters much, and no number of them should make the
+ * planner compile a query that spends its time waiting.
  */
-#define REQUEST_COST 2500.0
+#define REQUEST_COST 100.0
 
 /* Rows of a table that was never analyzed. */
 #define DEFAULT_ROWS 1000.0

@@ -206,15 +206,21 @@ require_packages() {
 }
 
 # Debian creates and starts a cluster "main" when a PostgreSQL server is
-# installed for the first time.  Nobody asked us for one, so that is turned off
-# for as long as our installation runs, and stays as it is otherwise.
+# installed for the first time, and starts nginx.  Nobody asked us for them, so
+# that is turned off for as long as our installation runs, and stays as it is
+# otherwise.
 default_cluster_setting=
+service_policy=
 
 without_default_cluster() {
 	local status=0
 	default_cluster_setting=/etc/postgresql-common/createcluster.d/zz-gitlab_pat_fdw.conf
 	as_root mkdir -p "${default_cluster_setting%/*}"
 	as_root sh -c "echo 'create_main_cluster = false' >$default_cluster_setting"
+	if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+		service_policy=/usr/sbin/policy-rc.d
+		as_root sh -c "printf '#!/bin/sh\nexit 101\n' >$service_policy; chmod 755 $service_policy"
+	fi
 	("$@") || status=$?
 	restore_default_cluster
 	return "$status"
@@ -225,6 +231,10 @@ restore_default_cluster() {
 	if [[ -n $default_cluster_setting ]]; then
 		as_root rm -f "$default_cluster_setting"
 		default_cluster_setting=
+	fi
+	if [[ -n $service_policy ]]; then
+		as_root rm -f "$service_policy"
+		service_policy=
 	fi
 }
 

@@ -79,7 +79,7 @@ seconds_until(HttpExchange *exchange, int64 when)
 	const char *date = http_header(exchange, "Date");
 	int64		now = date ? http_parse_date(date) : -1;
 
-	return when - (now == -1 ? (int64) time(NULL) : now);
+	return when - (now < 0 ? (int64) time(NULL) : now);
 }
 
 /* How long the server asks us to wait, in seconds, or -1 if it doesn't say. */
@@ -132,6 +132,7 @@ may_retry(const ApiCall *call, HttpExchange *exchange)
 		case HTTP_LOST:
 			return unsent;
 		case HTTP_TIMED_OUT:	/* request_timeout was the limit */
+		case HTTP_UNTRUSTED:
 		case HTTP_TLS_FAILED:
 		case HTTP_TOO_LARGE:
 		case HTTP_UNREADABLE:
@@ -175,6 +176,17 @@ count_attempt(RequestCounters *counters, HttpExchange *exchange)
 		counters->rate_limit_reset = reset;
 }
 
+/*
+ * The level of messages for the server's log, which clients may ask for.  One
+ * whose encoding may lack a character is left out, since that would be an error.
+ */
+int
+api_log_level(void)
+{
+	return pg_get_client_encoding() == GetDatabaseEncoding() ? LOG :
+		LOG_SERVER_ONLY;
+}
+
 /* The policy of all exchanges: count, log, and decide about a retry. */
 static int
 after_attempt(HttpExchange *exchange)
@@ -192,8 +204,7 @@ after_attempt(HttpExchange *exchange)
 		call->statistics->wait_usecs += exchange->duration;
 	}
 	if (api_log_requests)
-		/* not to the client, whose encoding may lack a character */
-		ereport(LOG_SERVER_ONLY,
+		ereport(api_log_level(),
 				(errmsg("GitLab request: %s %s on server \"%s\", status %d, %lld ms, %zu bytes, attempt %d",
 						exchange->method, exchange->target,
 						connection->server_name, exchange->status,
@@ -640,8 +651,10 @@ failure_words(const ApiCall *call)
 			return call->problem ? call->problem : "";
 		case HTTP_CANNOT_CONNECT:
 			return "The connection could not be made";
-		case HTTP_TLS_FAILED:
+		case HTTP_UNTRUSTED:
 			return "The server's certificate was not accepted";
+		case HTTP_TLS_FAILED:
+			return "TLS could not be set up";
 		case HTTP_LOST:
 			return "The connection was lost";
 		case HTTP_TIMED_OUT:
@@ -735,6 +748,7 @@ static const struct
 	int			sqlstate;
 }			failures[] = {
 	{HTTP_CANNOT_CONNECT, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION},
+	{HTTP_UNTRUSTED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION},
 	{HTTP_TLS_FAILED, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION},
 	{HTTP_LOST, ERRCODE_CONNECTION_FAILURE},
 	{HTTP_TIMED_OUT, ERRCODE_CONNECTION_FAILURE},
@@ -786,6 +800,8 @@ hint_of(ApiCall *call)
 	const char *hint = NULL;
 
 	if (exchange->failure == HTTP_TLS_FAILED)
+		return "Check the server's option \"url\", where TLS 1.2 or later is needed, and the files that its options \"tls_...\" name.";
+	if (exchange->failure == HTTP_UNTRUSTED)
 		return "A private certificate authority can be named in the server's option \"tls_ca_file\".";
 	if (exchange->failure != HTTP_ANSWERED)
 		return NULL;

@@ -68,6 +68,8 @@ typedef struct ApiClient ApiClient;
 
 extern bool api_log_requests;	/* gitlab_pat_fdw.log_requests */
 
+extern int	api_log_level(void);
+
 /* Longest text that api_describe() makes, terminator included. */
 #define API_DESCRIPTION_SIZE 1280
 

@@ -64,7 +64,6 @@ serves(const ResourceFilter *filter, ConditionOperator operator)
 	switch (filter->test)
 	{
 		case FILTER_LOOKUP:
-			return operator == CONDITION_EQUAL || operator == CONDITION_EQUAL_ANY;
 		case FILTER_EQUAL:
 			return operator == CONDITION_EQUAL || operator == CONDITION_EQUAL_ANY;
 		case FILTER_TRUE:

@@ -319,6 +319,26 @@ on_header(char *line, size_t size, size_t nitems, void *arg)
  * ----------
  */
 
+/*
+ * Did the server refuse the TLS handshake, or answer in something else?  Then
+ * it will do so again.  libcurl has the same code for a connection that broke
+ * off meanwhile: only the TLS library's words tell.
+ */
+static bool
+handshake_refused(const char *words)
+{
+	static const char *const refusals[] = {
+		"alert",				/* the server says so */
+		"wrong version number", "unexpected TLS packet",	/* no TLS at all */
+		"unsupported protocol"
+	};
+
+	for (int i = 0; i < (int) lengthof(refusals); i++)
+		if (strstr(words, refusals[i]))
+			return true;
+	return false;
+}
+
 static HttpFailure
 classify(CURLcode code, const HttpTransfer *transfer)
 {
@@ -331,6 +351,10 @@ classify(CURLcode code, const HttpTransfer *transfer)
 		case CURLE_WRITE_ERROR:
 			return transfer->limit > 0 ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
 		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_SSL_INVALIDCERTSTATUS:
+		case CURLE_SSL_ISSUER_ERROR:
+		case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+			return transfer->connected ? HTTP_LOST : HTTP_UNTRUSTED;
 		case CURLE_SSL_CACERT_BADFILE:
 		case CURLE_SSL_CERTPROBLEM:
 		case CURLE_SSL_CIPHER:
@@ -338,12 +362,13 @@ classify(CURLcode code, const HttpTransfer *transfer)
 		case CURLE_SSL_ENGINE_INITFAILED:
 		case CURLE_SSL_ENGINE_NOTFOUND:
 		case CURLE_SSL_ENGINE_SETFAILED:
-		case CURLE_SSL_INVALIDCERTSTATUS:
-		case CURLE_SSL_ISSUER_ERROR:
-		case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
 		case CURLE_SSL_SHUTDOWN_FAILED:
 		case CURLE_USE_SSL_FAILED:
 			return transfer->connected ? HTTP_LOST : HTTP_TLS_FAILED;
+		case CURLE_SSL_CONNECT_ERROR:
+			return transfer->connected ? HTTP_LOST :
+				handshake_refused(transfer->error) ? HTTP_TLS_FAILED :
+				HTTP_CANNOT_CONNECT;
 		case CURLE_BAD_CONTENT_ENCODING:
 		case CURLE_UNSUPPORTED_PROTOCOL:
 		case CURLE_WEIRD_SERVER_REPLY:
@@ -422,7 +447,11 @@ set_common_options(CURL *easy, const HttpSettings *settings)
 	if (settings->tls_key_file)
 		SETOPT(CURLOPT_SSLKEY, settings->tls_key_file);
 	if (settings->proxy)
+	{
 		SETOPT(CURLOPT_PROXY, settings->proxy);
+		/* whatever the environment's no_proxy says */
+		SETOPT(CURLOPT_NOPROXY, "");
+	}
 	/* what goes to GitLab must not go to a proxy on the way */
 	SETOPT(CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE);
 	return rc;

@@ -52,7 +52,8 @@ typedef enum HttpFailure
 {
 	HTTP_ANSWERED,				/* it did: see status */
 	HTTP_CANNOT_CONNECT,
-	HTTP_TLS_FAILED,			/* certificates; trying again is no use */
+	HTTP_UNTRUSTED,				/* the server's certificate is no good */
+	HTTP_TLS_FAILED,			/* what else trying again would not mend */
 	HTTP_LOST,					/* the connection went away */
 	HTTP_TIMED_OUT,
 	HTTP_TOO_LARGE,				/* body or headers beyond the limit */

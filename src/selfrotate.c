@@ -421,7 +421,7 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	RESUME_INTERRUPTS();
 	explicit_bzero(rotation.new_secret, strlen(rotation.new_secret));
 	if (transaction_log_changes)
-		ereport(LOG_SERVER_ONLY,
+		ereport(api_log_level(),
 				(errmsg("personal access token " INT64_FORMAT " created in place of " INT64_FORMAT " on server \"%s\" for the user mapping of role \"%s\"",
 						rotation.new_id, rotation.old_id,
 						rotation.server->servername,

@@ -400,7 +400,8 @@ is_younger(const Stream *stream, JsonRecord *record)
 	size_t		length = strlen(created_at);
 
 	/* both in UTC and of the same form, whose order is that of time */
-	return stream->answered_by && length == strlen(stream->answered_by) &&
+	return stream->answered_by && length > 0 &&
+		length == strlen(stream->answered_by) &&
 		created_at[length - 1] == 'Z' &&
 		strcmp(created_at, stream->answered_by) >= 0;
 }
@@ -444,7 +445,7 @@ check_order(Stream *stream, ApiCall *call, JsonRecord *record)
 	}
 	if (stream->previous_key == NULL)
 		stream->previous_key = MemoryContextAlloc(stream->context, sizeof(key));
-	strcpy(stream->previous_key, key);
+	strlcpy(stream->previous_key, key, sizeof(key));
 	return true;
 }
 

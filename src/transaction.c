@@ -268,7 +268,7 @@ log_change(const Debt *debt, const char *what)
 	SAY(message,
 		"personal access token " INT64_FORMAT " %s on server \"%s\" by role \"%s\"",
 		debt->id, what, debt->connection->server_name, debt->role);
-	announce(LOG_SERVER_ONLY, &a);
+	announce(api_log_level(), &a);
 }
 
 /* A debt about a token that fits, or NULL. */

@@ -1,8 +1,9 @@
-"""Rules pick requests: by method, path and body, from the nth match on, so many times.
+"""Rules pick requests: by method, path and body, from the nth match on, so many times, or by dice.
 
 A fault is a rule with a mishap, a hook a rule with things that happen behind the client's back.
 """
 
+import random
 import re
 from itertools import count
 
@@ -19,6 +20,10 @@ class Rule:
         self.body = spec.pop("body_matches", None)
         self.nth = int(spec.pop("nth", 1))
         self.times = int(spec.pop("times", 1))  # 0: always
+        self.probability = float(spec.pop("probability", 1))
+        if not 0 <= self.probability <= 1:
+            raise ValueError("a probability is between 0 and 1")
+        self._dice = random.Random(int(spec.pop("seed", 0)))
         self.matched = 0
         self.fired = 0
         self._path = re.compile(self.path)
@@ -33,12 +38,14 @@ class Rule:
         return True
 
     def armed(self):
-        return self.matched >= self.nth and (self.times == 0 or self.fired < self.times)
+        """Asked once for each match: with a probability, this throws the dice."""
+        return (self.matched >= self.nth and (self.times == 0 or self.fired < self.times)
+                and self._dice.random() < self.probability)
 
     def describe(self):
         return {"method": self.method, "path": self.path, "body_matches": self.body,
-                "nth": self.nth, "times": self.times, "matched": self.matched,
-                "fired": self.fired}
+                "nth": self.nth, "times": self.times, "probability": self.probability,
+                "matched": self.matched, "fired": self.fired}
 
 
 class Rules:

@@ -47,6 +47,22 @@ class Firing(FaultTest):
         self.control("DELETE", "faults")
         self.assertEqual(self.get(TOKENS).status, 200)
 
+    def test_probability(self):
+        def statuses(**more):
+            self.control("DELETE", "faults")
+            self.fault("status", status=503, times=0, **more)
+            return [self.get(TOKENS).status for _ in range(100)]
+
+        some = statuses(probability=0.2, seed=1)
+        self.assertIn(some.count(503), range(10, 31))
+        self.assertEqual(statuses(probability=0.2, seed=1), some)
+        self.assertNotEqual(statuses(probability=0.2, seed=2), some)
+        self.assertEqual(set(statuses(probability=0)), {200})
+        self.assertEqual(set(statuses(probability=1)), {503})
+        self.control("DELETE", "faults")
+        self.fault("status", probability=0.5, times=1)
+        self.assertEqual([self.get(TOKENS).status for _ in range(50)].count(500), 1)
+
     def test_what_matches(self):
         self.fault("status", path=r"tokens\?page=2", times=0)
         self.fault("status", "POST", ".", body_matches='"name": "bad"', times=0)
@@ -71,7 +87,8 @@ class Firing(FaultTest):
         self.assertTrue(self.stored(2)["revoked"])
 
     def test_mistakes_are_refused(self):
-        for spec in ({"kind": "rubbish"}, {"kind": "status", "stauts": 1}, {}):
+        for spec in ({"kind": "rubbish"}, {"kind": "status", "stauts": 1}, {},
+                     {"kind": "status", "probability": 2}):
             self.assertEqual(self.sim.request("POST", "/-/sim/faults", spec).status, 400)
 
 

@@ -470,12 +470,12 @@ bigint_from_json(const Resource *resource, const ResourceField *field,
 	return number;
 }
 
-/* Does text look like YYYY-MM-DD? */
+/*
+ * Does text begin as a pattern says, in which a zero stands for any digit?
+ */
 static bool
-looks_like_date(const char *text)
+looks_like(const char *text, const char *pattern)
 {
-	static const char pattern[] = "0000-00-00";
-
 	for (int i = 0; pattern[i]; i++)
 		if (pattern[i] == '0' ? !isdigit((unsigned char) text[i]) :
 			text[i] != pattern[i])
@@ -483,20 +483,34 @@ looks_like_date(const char *text)
 	return true;
 }
 
-/* Does text look like YYYY-MM-DDThh:mm:ss[.f]Z, or with an offset? */
+/* Does text look like YYYY-MM-DD? */
+static bool
+looks_like_date(const char *text)
+{
+	return strlen(text) == 10 && looks_like(text, "0000-00-00");
+}
+
+/*
+ * Does text look like YYYY-MM-DDThh:mm:ss[.f]Z, or with an offset?  Of what does
+ * not, PostgreSQL's parser may take a part for the name of a time zone, and
+ * raise an error that does not name the field.
+ */
 static bool
 looks_like_timestamp(const char *text)
 {
-	size_t		length = strlen(text);
 	const char *rest;
 
-	if (length < 20 || length > 48 || !looks_like_date(text) || text[10] != 'T')
+	if (strlen(text) > 48 || !looks_like(text, "0000-00-00T00:00:00"))
 		return false;
-	rest = text + 11 + strspn(text + 11, "0123456789:.");
+	rest = text + strlen("0000-00-00T00:00:00");
+	if (looks_like(rest, ".0"))
+		rest += 1 + strspn(rest + 1, "0123456789");
 	if (strcmp(rest, "Z") == 0)
 		return true;
-	return (*rest == '+' || *rest == '-') && strlen(rest) >= 3 &&
-		strspn(rest + 1, "0123456789:") == strlen(rest + 1);
+	return (*rest == '+' || *rest == '-') &&
+		((strlen(rest) == 6 && looks_like(rest + 1, "00:00")) ||
+		 (strlen(rest) == 5 && looks_like(rest + 1, "0000")) ||
+		 (strlen(rest) == 3 && looks_like(rest + 1, "00")));
 }
 
 /* PostgreSQL's parser for dates and times, for text that looks like ISO 8601. */
@@ -541,7 +555,7 @@ date_from_json(const Resource *resource, const ResourceField *field,
 	fsec_t		fsec;
 	int			tz;
 
-	if (strlen(text) != 10 || !looks_like_date(text) ||
+	if (!looks_like_date(text) ||
 		!decode_time(text, &tm, &fsec, &tz))
 		refuse_json(resource, field, value, "a date");
 	return DateADTGetDatum(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) -

@@ -812,6 +812,9 @@ hint_of(ApiCall *call)
 	for (int i = 0; i < (int) lengthof(statuses); i++)
 		if (statuses[i].status == exchange->status)
 			hint = statuses[i].hint;
+	/* GitLab itself says what is not there: then the URL is right */
+	if (strcmp(exchange->method, "GET") != 0 && api_is_absent(call))
+		hint = NULL;
 	if (exchange->status == 403)
 	{
 		const char *problem;

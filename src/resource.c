@@ -225,8 +225,8 @@ field_type_oid(FieldType type)
 }
 
 /* The SQL type of a field, as it is written in CREATE FOREIGN TABLE. */
-const char *
-resource_type_name(FieldType type)
+static const char *
+field_type_name(FieldType type)
 {
 	switch (type)
 	{
@@ -297,9 +297,9 @@ bind_column(const Resource *resource, Relation rel, Form_pg_attribute attr)
 				 errmsg("column \"%s\" of foreign table \"%s\" has type %s, but field \"%s\" needs type %s",
 						column, RelationGetRelationName(rel),
 						format_type_with_typemod(attr->atttypid, attr->atttypmod),
-						field->name, resource_type_name(field->type)),
+						field->name, field_type_name(field->type)),
 				 errhint("Declare the column with type %s, or let IMPORT FOREIGN SCHEMA make the table.",
-						 resource_type_name(field->type))));
+						 field_type_name(field->type))));
 	return field;
 }
 
@@ -871,7 +871,7 @@ resource_import_command(StringInfo buf, const Resource *resource,
 	for (int i = 0; i < resource->nfields; i++)
 		appendStringInfo(buf, "%s\n\t%s %s", i > 0 ? "," : "",
 						 quote_identifier(resource->fields[i].name),
-						 resource_type_name(resource->fields[i].type));
+						 field_type_name(resource->fields[i].type));
 	appendStringInfo(buf, "\n) SERVER %s OPTIONS (resource %s)",
 					 quote_identifier(server_name),
 					 quote_literal_cstr(resource->name));

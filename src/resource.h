@@ -144,7 +144,6 @@ extern const char *resource_names(void);
 extern const Resource *resource_next(const Resource *resource);
 extern const ResourceField *resource_field(const Resource *resource,
 										   const char *name);
-extern const char *resource_type_name(FieldType type);
 
 extern const ResourceField **resource_bind(const Resource *resource,
 										   Relation rel);

@@ -1,4 +1,5 @@
-"""A GitLab simulator: the part of GitLab's REST API that deals with access tokens.
+"""A GitLab simulator: the part of GitLab's REST API that deals with access tokens and
+with the CI/CD variables that hold them.
 
 The path of a request is the path through the modules:
 

@@ -79,6 +79,14 @@ def not_found(what=None):
     return _message(404, "404 %s Not Found" % what if what else "404 Not Found")
 
 
+def moved_permanently(url):
+    """Unlike every other answer of the API, this one is plain text."""
+    error = ApiError(301, None)
+    text = "This resource has been moved permanently to " + url
+    error.answer = Answer(301, text.encode(), {"Location": url}, "text/plain")
+    return error
+
+
 def unprocessable(text):
     return _message(422, text)
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import uuid
+from collections import Counter
 from email.utils import formatdate
 
 # Imported for the routes that they register.
@@ -24,6 +25,7 @@ class Api:
     def __init__(self, sim):
         self._sim = sim
         self.in_flight = 0
+        self._late = Counter()  # by the number of the reset, which cancels what is to come
 
     async def __call__(self, scope, receive, send, connection):
         """`connection` is the server's protocol object behind this request."""
@@ -31,10 +33,10 @@ class Api:
         request = _read_request(sim, scope, await _read_body(receive))
         wire = Wire(receive, send, connection.transport)
         self.in_flight += 1
-        journal = sim.journal
-        entry = journal.open(request, connection.number(sim.resets), self.in_flight,
+        journal, resets = sim.journal, sim.resets
+        entry = journal.open(request, connection.number(resets), self.in_flight,
                              scope["http_version"])
-        status, size = None, None
+        fault, status, size = None, None, None
         try:
             if sim.latency:
                 await asyncio.sleep(sim.latency)
@@ -57,12 +59,29 @@ class Api:
         finally:
             self.in_flight -= 1
             journal.close(entry, status, size)
+            if fault and fault.late:
+                self._handle_later(fault.delay, request, resets)
 
     def _answer(self, request, fault):
         if fault is None:
             return _handle(request)
         fault.alter_request(request)
         return fault.substitute(_handle(request) if fault.passes() else Answer(200))
+
+    @property
+    def late(self):
+        """Requests that will take effect though their clients have given up."""
+        return self._late[self._sim.resets]
+
+    def _handle_later(self, delay, request, resets):
+        self._late[resets] += 1
+
+        def handle():
+            self._late[resets] -= 1
+            if resets == self._sim.resets:
+                _handle(request)
+
+        asyncio.get_running_loop().call_later(delay, handle)
 
 
 async def _read_body(receive):
@@ -76,13 +95,15 @@ async def _read_body(receive):
 
 def _read_request(sim, scope, body):
     raw_path, query = scope["raw_path"].decode(), scope["query_string"].decode("latin-1")
+    headers = {n.decode(): v.decode("latin-1") for n, v in scope["headers"]}
     return Request(
         sim=sim,
         method=scope["method"],
         target=raw_path + "?" + query if query else raw_path,
+        base_url="%s://%s%s" % (scope["scheme"], headers.get("host", ""), sim.prefix),
         api_path=raw_path.removeprefix(sim.prefix),
         query=query,
-        headers={n.decode(): v.decode("latin-1") for n, v in scope["headers"]},
+        headers=headers,
         body=body,
         client_address=scope["client"][0])
 

@@ -5,6 +5,7 @@ JSON without authentication, below /-/sim. `simctl` is its client, README.md its
 
 import re
 from dataclasses import fields, replace
+from functools import partial
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -13,10 +14,9 @@ from . import control_fields
 from .clock import SECOND, parse_date_time, print_date_time_exactly
 from .faults import Fault
 from .hooks import Hook
-from .store import Settings, Variable
+from .store import Settings
 
 _SETTINGS = {f.name for f in fields(Settings)}
-_VARIABLE_FIELDS = {f.name for f in fields(Variable)} - {"id"}
 
 
 class Control:
@@ -39,6 +39,8 @@ class Control:
             Route("/users", _json(self._add_user), methods=["POST"]),
             Route("/users/{id:int}", _json(self._change_user), methods=["PATCH"]),
             Route("/users/{id:int}", _json(self._remove_user), methods=["DELETE"]),
+            *self._namespace_routes("project"),
+            *self._namespace_routes("group"),
             Route("/variables", _json(self._list_variables)),
             Route("/variables", _json(self._put_variable), methods=["POST"]),
             Route("/variables", _json(self._remove_variable), methods=["DELETE"]),
@@ -53,6 +55,17 @@ class Control:
             Route("/count", _json(self._count)),
         ])
 
+    def _namespace_routes(self, kind):
+        """A project or group is named by its id or its path."""
+        collection = "/%ss" % kind
+        member = collection + "/{ref:path}"
+        return [
+            Route(collection, _json(partial(self._list_namespaces, kind))),
+            Route(collection, _json(partial(self._add_namespace, kind)), methods=["POST"]),
+            Route(member, _json(partial(self._change_namespace, kind)), methods=["PATCH"]),
+            Route(member, _json(partial(self._remove_namespace, kind)), methods=["DELETE"]),
+        ]
+
     async def __call__(self, scope, receive, send):
         path = scope["path"].removeprefix(self._sim.prefix + "/-/sim") or "/"
         await self._router(dict(scope, path=path), receive, send)
@@ -60,13 +73,14 @@ class Control:
     # The instance.
 
     def _reset(self, spec, _request):
-        self._sim.reset(**_known(spec, {"version", "tokens", "users"}))
+        self._sim.reset(**_known(spec, {"version", "tokens", "users", "projects", "variables"}))
 
     def _show_status(self, _spec, _request):
         sim = self._sim
         return {"version": sim.version.short, "now": print_date_time_exactly(sim.clock.now()),
                 "tokens": len(sim.store.tokens), "users": len(sim.store.users),
-                "in_flight": self._api.in_flight, "connections": self._open_connections()}
+                "in_flight": self._api.in_flight, "late": self._api.late,
+                "connections": self._open_connections()}
 
     def _show_settings(self, _spec, _request):
         return {name: getattr(self._sim.settings, name) for name in sorted(_SETTINGS)}
@@ -129,44 +143,49 @@ class Control:
     def _remove_user(self, _spec, request):
         self._sim.store.remove_user(self._sim.store.users[request.path_params["id"]])
 
-    def _list_variables(self, _spec, _request):
+    def _list_namespaces(self, kind, _spec, _request):
         store = self._sim.store
-        return [self._variable(owner, row)
+        namespaces = store.projects if kind == "project" else store.groups
+        return [self._namespace(row) for row in namespaces.values()]
+
+    def _add_namespace(self, kind, spec, _request):
+        return self._namespace(self._sim.add_namespace(kind, spec))
+
+    def _change_namespace(self, kind, spec, request):
+        return self._namespace(
+            self._sim.change_namespace(kind, request.path_params["ref"], spec))
+
+    def _remove_namespace(self, kind, _spec, request):
+        self._sim.store.remove_namespace(self._sim.namespace(kind, request.path_params["ref"]))
+
+    def _namespace(self, row):
+        users = self._sim.store.users
+        return {"id": row.id, "path": row.full_path, "former_paths": row.former_paths,
+                "members": {users[user_id].username: level
+                            for user_id, level in row.members.items() if user_id in users}}
+
+    def _list_variables(self, _spec, request):
+        store = self._sim.store
+        rows = [self._variable(owner, row)
                 for owners in (store.projects, store.groups) for owner in owners.values()
                 for row in owner.variables]
+        if request.query_params.get("dead"):
+            rows = [row for row in rows if row["token_state"] not in (None, "active")]
+        return rows
 
     def _variable(self, owner, row):
         token = self._sim.store.token_by_value(row.value)
         return ({"owner": owner.kind + " " + owner.full_path,
-                 "token_id": token.id if token else None}
-                | {name: getattr(row, name) for name in sorted(_VARIABLE_FIELDS)})
+                 "token_id": token.id if token else None,
+                 "token_state": token.state(self._sim.today()) if token else None}
+                | control_fields.show_variable(row))
 
     def _put_variable(self, spec, _request):
         """Creates the variable or changes it."""
-        owner, row, spec = self._find_variable(spec)
-        spec = _known(spec, _VARIABLE_FIELDS)
-        if "value" in spec:
-            spec["value"] = str(spec["value"])
-        if row is None:
-            row = self._sim.store.add_variable(owner, **spec)
-        for name, value in spec.items():
-            setattr(row, name, value)
-        return self._variable(owner, row)
+        return self._variable(*self._sim.put_variable(spec))
 
     def _remove_variable(self, spec, _request):
-        owner, row, _ = self._find_variable(spec)
-        owner.variables.remove(row)
-
-    def _find_variable(self, spec):
-        spec = dict(spec)
-        kind = "project" if "project" in spec else "group"
-        owner = self._sim.store.namespace(kind, str(spec.pop(kind)))
-        if owner is None:
-            raise ValueError("no such %s" % kind)
-        scope = spec.get("environment_scope", "*")
-        row = next((v for v in owner.variables
-                    if v.key == spec["key"] and v.environment_scope == scope), None)
-        return owner, row, spec
+        self._sim.remove_variable(spec)
 
     # Faults and hooks.
 
@@ -205,9 +224,7 @@ class Control:
 
 
 def _known(spec, names):
-    unknown = spec.keys() - names
-    if unknown:
-        raise ValueError("unknown fields: %s" % ", ".join(sorted(unknown)))
+    control_fields.refuse_unknown(spec, names)
     return spec
 
 

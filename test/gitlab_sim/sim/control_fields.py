@@ -1,13 +1,15 @@
-"""Fields of users and tokens as control requests write them and control answers show them."""
+"""Fields of users, tokens, projects, groups and variables, as control requests write them and
+control answers show them."""
 
 from dataclasses import fields
 
 from .clock import parse_date, parse_date_time, print_date, print_date_time_exactly
-from .store import Token, User
+from .store import Token, User, Variable
 
 _INSTANTS = {"created_at", "updated_at", "last_used_at", "last_sign_in_at"}
 _DATES = {"expires_at", "last_activity_on"}
-_TEXTS = {"name", "description", "token", "username", "email"}
+_TEXTS = {"name", "description", "token", "username", "email", "key", "value",
+          "environment_scope"}
 
 
 def _names(model):
@@ -15,6 +17,13 @@ def _names(model):
 
 
 _TOKEN_FIELDS, _USER_FIELDS = _names(Token), _names(User)
+_VARIABLE_FIELDS = _names(Variable) - {"id"}
+
+
+def refuse_unknown(spec, known):
+    unknown = spec.keys() - known
+    if unknown:
+        raise ValueError("unknown fields: %s" % ", ".join(sorted(unknown)))
 
 
 def token_fields(spec):
@@ -28,6 +37,22 @@ def user_fields(spec):
     return _parse(spec, _USER_FIELDS)
 
 
+def variable_fields(spec):
+    return _parse(spec, _VARIABLE_FIELDS)
+
+
+def namespace_fields(spec):
+    refuse_unknown(spec, {"path", "members"})
+    fields = dict(spec)
+    if "path" in spec:
+        fields["full_path"] = str(fields.pop("path"))
+    return fields
+
+
+def show_variable(row):
+    return _show(row, _VARIABLE_FIELDS)
+
+
 def show_token(row, today):
     return _show(row, _TOKEN_FIELDS) | {"state": row.state(today)}
 
@@ -37,9 +62,7 @@ def show_user(row):
 
 
 def _parse(spec, known):
-    unknown = spec.keys() - known
-    if unknown:
-        raise ValueError("unknown fields: %s" % ", ".join(sorted(unknown)))
+    refuse_unknown(spec, known)
     parsed = {}
     for name, value in spec.items():
         if value is not None and name in _INSTANTS:

@@ -2,7 +2,8 @@
 
 A fault does one of three things: it puts another answer in the place of the real one, it alters
 the real one, or it mistreats the connection. By default the first and the last happen *before*
-the request has any effect; with "moment": "after" the operation takes effect first.
+the request has any effect; with "moment": "after" the operation takes effect first, and with
+"late" it does some time after the client was left without its answer.
 """
 
 import asyncio
@@ -30,11 +31,12 @@ _JSON_ERRORS = {
 _CHUNK = 1 << 16
 _DEFAULT_SIZE = 32 << 20
 _DEFAULT_DEPTH = 100
+_DEFAULT_DELAY = 0.5  # seconds
 
 
 class Fault(Rule):
-    FIELDS = {"moment", "kind", "status", "headers", "body", "content_type", "seconds", "at",
-              "size", "depth", "location", "base64", "set", "remove", "length"}
+    FIELDS = {"moment", "delay", "kind", "status", "headers", "body", "content_type", "seconds",
+              "at", "size", "depth", "location", "base64", "set", "remove", "length"}
 
     def __init__(self, spec):
         super().__init__(spec)
@@ -45,9 +47,11 @@ class Fault(Rule):
         if self.kind not in KINDS:
             raise ValueError("unknown kind %r, there are: %s"
                              % (self.kind, ", ".join(sorted(KINDS))))
-        if spec.get("moment", "before") not in ("before", "after"):
-            raise ValueError("moment is before or after")
+        if spec.get("moment", "before") not in ("before", "after", "late"):
+            raise ValueError("moment is before, after or late")
         self.spec = spec
+        if self.late and not self._can_be_late():
+            raise ValueError("%s needs the real answer, which comes too late" % self.kind)
 
     def matches(self, request):
         return self.kind != ACCEPT_CLOSE and super().matches(request)
@@ -59,10 +63,24 @@ class Fault(Rule):
         value = self.spec.get(name)
         return default if value is None else value
 
+    @property
+    def late(self):
+        return self.get("moment") == "late"
+
+    @property
+    def delay(self):
+        """Seconds from the mishap to the effect, if that is late."""
+        return float(self.get("delay", _DEFAULT_DELAY))
+
+    def _can_be_late(self):
+        return (self.kind in _REPLACING or self.kind in _DELIVERING_NO_ANSWER
+                or self.kind == "stall" and self.get("at", "headers") == "headers")
+
     def passes(self):
-        """Whether the request takes effect."""
-        return (self.get("moment") == "after" or self.kind in _ALTERING or self.kind == "stall"
-                or self.kind in _DELIVERING and self.kind not in _DELIVERING_NO_ANSWER)
+        """Whether the request takes effect now."""
+        return not self.late and (
+            self.get("moment") == "after" or self.kind in _ALTERING or self.kind == "stall"
+            or self.kind in _DELIVERING and self.kind not in _DELIVERING_NO_ANSWER)
 
     def stalls_first(self):
         return (self.kind == "stall" and self.get("moment", "before") == "before"
@@ -229,7 +247,10 @@ async def _stall(fault, wire, status, headers, body, released):
     async def pause():
         return await fault.hold(wire, released)
 
-    if fault.get("at") == "body":
+    if fault.late:
+        await pause()
+        complete = False
+    elif fault.get("at") == "body":
         complete = await wire.answer_in_two(status, headers, body, pause)
     else:
         complete = fault.stalls_first() or await pause()

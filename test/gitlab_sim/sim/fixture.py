@@ -90,8 +90,9 @@ _PROJECTS = [
 ]
 
 
-def build(tokens=0, users=0):
-    """A store with the fixture, and with so many more users and tokens."""
+def build(tokens=0, users=0, projects=0, variables=0):
+    """A store with the fixture, and with so many more users, tokens, projects, and variables of
+    the first project and the first group."""
     store = Store()
     for n, fields in enumerate(_USERS, start=1):
         store.add_user(email=fields["username"] + "@example.com",
@@ -101,13 +102,16 @@ def build(tokens=0, users=0):
         created_at = parse_date_time("2024-01-01T00:00:%02d.%03d%03d" % (n, n, 100 * (n % 9) + n))
         store.add_token(created_at=created_at, updated_at=created_at, **fields)
     for kind, namespaces in (("group", _GROUPS), ("project", _PROJECTS)):
-        for fields, variables in namespaces:
+        for fields, its_variables in namespaces:
             namespace = store.add_namespace(
                 kind, **{**fields, "members": dict(fields["members"])})
-            for variable in variables:
+            for variable in its_variables:
                 store.add_variable(namespace, **variable)
     _seed_users(store, users)
     _seed_tokens(store, tokens)
+    _seed_projects(store, projects)
+    for owner in (store.projects[1], store.groups[1]):
+        _seed_variables(store, owner, variables)
     return store
 
 
@@ -144,3 +148,22 @@ def _seed_tokens(store, count):
             description=None if n % 4 else "number %d" % n,
             last_used_at=created_at + (n % 1000 + 1) * 3600 * SECOND if used else None,
             last_used_ips=["192.0.2.%d" % (n % 250 + 1)] if used else [])
+
+
+def _seed_projects(store, count):
+    """Each with one variable."""
+    for n in range(1, count + 1):
+        project = store.add_namespace("project", full_path="acme/project%05d" % n,
+                                      members={_ALICE: _MAINTAINER})
+        store.add_variable(project, key="DEPLOY_PAT", value="project-%05d-pat" % n, masked=True)
+
+
+def _seed_variables(store, owner, count):
+    """Deterministic; each third key occurs in two scopes."""
+    for n in range(1, count + 1):
+        second = n % 3 == 2
+        store.add_variable(
+            owner, key="VARIABLE_%05d" % (n - second), value="value-%05d" % n,
+            environment_scope="production" if second else "*", masked=n % 2 == 0,
+            protected=n % 5 == 0, raw=n % 7 == 0, variable_type="env_var" if n % 4 else "file",
+            description=None if n % 4 else "number %d" % n)

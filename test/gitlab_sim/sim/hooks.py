@@ -25,7 +25,7 @@ class Hook(Rule):
                 try:
                     _ACTIONS[name](sim, argument)
                 except KeyError:
-                    pass  # the token is gone, perhaps by the same hook's previous run
+                    pass  # the thing is gone, perhaps by the same hook's previous run
 
     def describe(self):
         return super().describe() | {"do": self._actions}
@@ -58,5 +58,30 @@ def _set(sim, spec):
     sim.store.update_token(token, **fields.token_fields(spec))
 
 
+def _set_variable(sim, spec):
+    sim.put_variable(spec)
+
+
+def _remove_variable(sim, spec):
+    sim.remove_variable(spec)
+
+
+def _set_namespace(kind):
+    def action(sim, spec):
+        spec = dict(spec)
+        sim.change_namespace(kind, spec.pop(kind), spec)
+    return action
+
+
+def _remove_namespace(kind):
+    def action(sim, id_or_path):
+        sim.store.remove_namespace(sim.namespace(kind, id_or_path))
+    return action
+
+
 _ACTIONS = {"create": _create, "revoke": _revoke, "remove": _remove, "use": _use,
-            "rotate": _rotate, "set": _set}
+            "rotate": _rotate, "set": _set,
+            "set_variable": _set_variable, "remove_variable": _remove_variable,
+            "set_project": _set_namespace("project"), "set_group": _set_namespace("group"),
+            "remove_project": _remove_namespace("project"),
+            "remove_group": _remove_namespace("group")}

@@ -12,7 +12,7 @@ from . import auth
 
 _CAPACITY = 200_000  # the oldest entries of a long benchmark go first
 
-_SECRET_PARAMETER = re.compile(r"((?:private_token|access_token)=)[^&]*")
+_SECRET_PARAMETER = re.compile(r"([?&](?:value|token|private_token|access_token)=)[^&]*")
 _SECRET_FIELDS = {"value", "token", "private_token", "access_token"}
 
 

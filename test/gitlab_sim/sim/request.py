@@ -14,6 +14,7 @@ class Request:
     sim: object
     method: str
     target: str            # raw path and query, as received
+    base_url: str          # of this server, as the client writes it
     api_path: str          # raw path from /api/v4 on
     query: str
     headers: dict          # names in lower case

@@ -20,10 +20,10 @@ class Simulator:
         self.resets = 0
         self.reset()
 
-    def reset(self, version=None, tokens=0, users=0):
-        """Back to the fixture, with so many users and tokens in addition."""
+    def reset(self, version=None, **additions):
+        """Back to the fixture, with so many users, tokens and so on in addition."""
         self.version = Version(version or self._default_version)
-        self.store = fixture.build(tokens, users)
+        self.store = fixture.build(**additions)
         self.settings = Settings()
         self.clock.back_to_real_time()
         self.latency = 0.0  # seconds
@@ -60,3 +60,60 @@ class Simulator:
         fields.setdefault("email", fields["username"] + "@example.com")
         fields.setdefault("created_at", self.clock.now())
         return self.store.add_user(**fields)
+
+    # Projects and groups, which are named by id or path.
+
+    def namespace(self, kind, id_or_path):
+        namespace = self.store.namespace(kind, str(id_or_path))
+        if namespace is None:
+            raise KeyError("%s %s" % (kind, id_or_path))
+        return namespace
+
+    def add_namespace(self, kind, spec):
+        fields = control_fields.namespace_fields(spec)
+        fields["members"] = self._members({}, fields.get("members", {}))
+        return self.store.add_namespace(kind, **fields)
+
+    def change_namespace(self, kind, id_or_path, spec):
+        """Members are added to those that there are; level 0 removes one."""
+        namespace = self.namespace(kind, id_or_path)
+        fields = control_fields.namespace_fields(spec)
+        members = self._members(namespace.members, fields.get("members", {}))
+        if "full_path" in fields:
+            self.store.rename_namespace(namespace, fields["full_path"])
+        namespace.members = members
+        return namespace
+
+    def _members(self, old, changes):
+        members = old | {self._user_id(name): level for name, level in changes.items()}
+        return {user_id: level for user_id, level in members.items() if level}
+
+    def _user_id(self, id_or_name):
+        user = (self.store.users.get(int(id_or_name)) if id_or_name.isdecimal()
+                else self.store.user_by_username(id_or_name))
+        if user is None:
+            raise KeyError("user %s" % id_or_name)
+        return user.id
+
+    # Variables, which are named by project or group, key and scope.
+
+    def put_variable(self, spec):
+        """Creates it or changes it; returns its owner and itself."""
+        owner, variable, fields = self._find_variable(spec)
+        if variable is None:
+            return owner, self.store.add_variable(owner, **{"value": "", **fields})
+        self.store.update_variable(variable, **fields)
+        return owner, variable
+
+    def remove_variable(self, spec):
+        owner, variable, fields = self._find_variable(spec)
+        if variable is None:
+            raise KeyError("variable %s" % fields["key"])
+        self.store.remove_variable(owner, variable)
+
+    def _find_variable(self, spec):
+        spec = dict(spec)
+        kind = "project" if "project" in spec else "group"
+        owner = self.namespace(kind, spec.pop(kind))
+        fields = control_fields.variable_fields(spec)
+        return owner, owner.variable(fields["key"], fields.get("environment_scope", "*")), fields

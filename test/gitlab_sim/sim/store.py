@@ -72,7 +72,7 @@ class Token:
 class Variable:
     id: int
     key: str
-    value: str
+    value: str | None
     variable_type: str = "env_var"
     protected: bool = False
     masked: bool = False
@@ -89,11 +89,23 @@ class Namespace:
     id: int
     full_path: str
     members: dict = field(default_factory=dict)  # user id -> access level
-    variables: list = field(default_factory=list)
+    variables: list = field(default_factory=list)  # by id
+    former_paths: list = field(default_factory=list)
 
     @property
     def name(self):
         return self.full_path.rpartition("/")[2]
+
+    def has_path(self, path):
+        return self.full_path.lower() == path.lower()
+
+    def contains(self, other):
+        return self.kind == "group" and other.full_path.lower().startswith(
+            self.full_path.lower() + "/")
+
+    def variable(self, key, environment_scope):
+        return next((v for v in self.variables
+                     if v.key == key and v.environment_scope == environment_scope), None)
 
 
 @dataclass
@@ -103,6 +115,7 @@ class Settings:
     require_expiry: bool = True
     max_lifetime_days: int = 365
     impersonation_enabled: bool = True
+    group_variable_scopes: bool = True   # false: without the paid tier that has them
     read_only: bool = False
     track_usage: bool = False            # off, so that last_used_at stays what a test made it
     external_url: str | None = None      # what Link headers start with; None: a foreign host
@@ -132,6 +145,7 @@ class Store:
         self._tokens_by_user = {}
         self._last_token_id = 0
         self._last_variable_id = 0
+        self._last_namespace_ids = {"project": 0, "group": 0}
         self._results = {}
 
     def cached(self, key, compute):
@@ -239,24 +253,63 @@ class Store:
     # Projects, groups and their variables.
 
     def add_namespace(self, kind, **fields):
-        namespaces = self.projects if kind == "project" else self.groups
-        fields.setdefault("id", max(namespaces, default=0) + 1)
-        namespace = Namespace(kind, **fields)
-        namespaces[namespace.id] = namespace
+        self._check_path(kind, fields["full_path"])
+        self._last_namespace_ids[kind] += 1
+        namespace = Namespace(kind, self._last_namespace_ids[kind], **fields)
+        self._namespaces(kind)[namespace.id] = namespace
         return namespace
 
+    def rename_namespace(self, namespace, path):
+        """With all that is in it."""
+        if not namespace.has_path(path):
+            self._check_path(namespace.kind, path)
+        old = namespace.full_path
+        for moved in [namespace] + self._contents(namespace):
+            moved.former_paths.append(moved.full_path)
+            moved.full_path = path + moved.full_path[len(old):]
+
+    def remove_namespace(self, namespace):
+        """With all that is in it."""
+        for removed in [namespace] + self._contents(namespace):
+            del self._namespaces(removed.kind)[removed.id]
+
     def namespace(self, kind, id_or_path):
-        namespaces = self.projects if kind == "project" else self.groups
-        if id_or_path.isdigit():
+        namespaces = self._namespaces(kind)
+        if id_or_path.isascii() and id_or_path.isdigit():
             return namespaces.get(int(id_or_path))
-        wanted = id_or_path.lower()
-        return next((n for n in namespaces.values() if n.full_path.lower() == wanted), None)
+        return next((n for n in namespaces.values() if n.has_path(id_or_path)), None)
+
+    def renamed_project(self, path):
+        """The project that had this path, the newest of several. GitLab's API has no such thing
+        for groups."""
+        return next((p for p in reversed(self.projects.values())
+                     if path.lower() in map(str.lower, p.former_paths)), None)
+
+    def _namespaces(self, kind):
+        return self.projects if kind == "project" else self.groups
+
+    def _contents(self, namespace):
+        return [n for n in [*self.projects.values(), *self.groups.values()]
+                if namespace.contains(n)]
+
+    def _check_path(self, kind, path):
+        if kind == "project" and "/" not in path:
+            raise ValueError("a project is in a group, so its path has a slash")
+        if self.namespace("project", path) or self.namespace("group", path):
+            raise ValueError("there is a project or group %s already" % path)
 
     def add_variable(self, namespace, **fields):
         self._last_variable_id += 1
         variable = Variable(self._last_variable_id, **fields)
         namespace.variables.append(variable)
         return variable
+
+    def update_variable(self, variable, **fields):
+        for name, value in fields.items():
+            setattr(variable, name, value)
+
+    def remove_variable(self, namespace, variable):
+        namespace.variables.remove(variable)
 
 
 def _id(row):

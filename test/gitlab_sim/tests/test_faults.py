@@ -15,6 +15,8 @@ from simulator import ADMIN, ALICE, Process, SimulatorTest
 
 TOKENS = "/personal_access_tokens"
 ALICES = "/users/2/personal_access_tokens"
+CONFIG = "/projects/acme%2Fapp/variables/CONFIG"
+CONFIG_BEFORE = '[app]\ndebug = "no"\n'
 
 
 class FaultTest(SimulatorTest):
@@ -230,7 +232,110 @@ class Connections(FaultTest):
         self.assertEqual(self.control("GET", "status")["in_flight"], 0)
 
 
+class Writes(FaultTest):
+    """Changes of variables that go wrong, before or after they have taken effect."""
+
+    def put(self, value, **arguments):
+        return self.call("PUT", CONFIG, {"value": value}, **arguments)
+
+    def stored_value(self):
+        return self.get(CONFIG).json()["value"]
+
+    def await_late(self):
+        deadline = time.monotonic() + 5
+        while self.control("GET", "status")["late"]:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def test_nth_update(self):
+        self.fault("status", "PUT", "variables/CONFIG", nth=2, status=502, moment="after")
+        self.assertEqual([self.put(v).status for v in ("1", "2", "3")], [200, 502, 200])
+        self.fault("status", "PUT", "acme%2Fapp/variables", status=502, moment="after")
+        self.put("4")
+        self.assertEqual(self.stored_value(), "4")
+        self.fault("status", "PUT", "variables", body_matches='"5"', status=429)
+        self.assertEqual([self.put(v).status for v in ("5", "6")], [429, 200])
+
+    def test_connections(self):
+        for kind, moment, effect in (("reset", "before", False), ("reset", "after", True),
+                                     ("close", "before", False), ("close", "after", True),
+                                     ("truncate", "before", True)):
+            value = kind + moment
+            self.fault(kind, "PUT", "variables/", moment=moment)
+            with self.assertRaises((ConnectionError, http.client.HTTPException)):
+                self.put(value)
+            self.assertEqual(self.stored_value() == value, effect, value)
+
+    def test_stalled(self):
+        for moment, effect in (("before", False), ("after", True)):
+            self.fault("stall", "PUT", "variables/", moment=moment)
+            connection = self.sim.connect(timeout=0.2)
+            with self.assertRaises(TimeoutError):
+                self.put(moment, connection=connection)
+            connection.close()
+            self.assertEqual(self.stored_value() == moment, effect)
+
+    def test_late(self):
+        for kind, more in (("reset", {}), ("close", {}), ("status", {"status": 504})):
+            self.fault(kind, "PUT", "variables/", moment="late", delay=0.3, **more)
+            started = time.monotonic()
+            try:
+                self.assertEqual(self.put("late " + kind).status, 504)
+            except (ConnectionError, http.client.HTTPException):
+                self.assertNotEqual(kind, "status")
+            self.put("meanwhile")
+            self.assertEqual(self.control("GET", "status")["late"], 1)
+            self.assertEqual(self.stored_value(), "meanwhile")
+            self.await_late()
+            self.assertGreater(time.monotonic() - started, 0.29)
+            self.assertEqual(self.stored_value(), "late " + kind)
+
+    def test_late_after_a_timeout(self):
+        self.fault("stall", "POST", TOKENS, moment="late", delay=0)
+        connection = self.sim.connect(timeout=0.2)
+        with self.assertRaises(TimeoutError):
+            self.call("POST", ALICES, {"name": "n", "scopes": ["api"]}, connection=connection)
+        self.assertEqual(self.list(), list(range(1, 17)))
+        connection.close()
+        while self.control("GET", "status")["in_flight"]:
+            time.sleep(0.01)
+        self.await_late()
+        self.assertEqual(self.list(), list(range(1, 18)))
+
+    def test_reset_forgets_what_is_late(self):
+        self.fault("close", "PUT", "variables/", moment="late", delay=0.1)
+        with self.assertRaises(http.client.RemoteDisconnected):
+            self.put("lost")
+        self.reset()
+        self.assertEqual(self.control("GET", "status")["late"], 0)
+        time.sleep(0.2)
+        self.assertEqual(self.stored_value(), CONFIG_BEFORE)
+
+    def test_what_cannot_be_late(self):
+        for spec in ({"kind": "edit"}, {"kind": "truncate"}, {"kind": "stall", "at": "body"}):
+            answer = self.sim.request("POST", "/-/sim/faults", {"moment": "late"} | spec)
+            self.assertEqual(answer.status, 400)
+
+
 class Hooks(FaultTest):
+    def test_variables_and_projects(self):
+        self.control("POST", "hooks", {"method": "GET", "path": "variables/CONFIG", "do": [
+            {"set_variable": {"project": "acme/app", "key": "CONFIG", "value": "theirs"}},
+            {"remove_variable": {"project": 1, "key": "DEPLOY_PAT"}},
+            {"remove_variable": {"project": 1, "key": "NONE"}},
+            {"set_group": {"group": "acme/infra", "path": "acme/platform"}},
+            {"set_project": {"project": 2, "members": {"alice": 0}}}]})
+        self.assertEqual([self.get(CONFIG).json()["value"] for _ in range(2)],
+                         [CONFIG_BEFORE, "theirs"])
+        self.assertEqual(self.get("/projects/1/variables/DEPLOY_PAT").status, 404)
+        self.assertEqual(self.get("/groups/acme%2Fplatform/variables").status, 200)
+        self.assertEqual(self.get("/projects/2/variables", token=ALICE).status, 404)
+        self.sim.simctl("hook", "GET", "CONFIG", "remove_project=acme/app", "remove_group=2",
+                        'set_variable={"group": 1, "key": "NEW"}')
+        self.assertEqual([self.get(CONFIG).status for _ in range(2)], [200, 404])
+        self.assertEqual(self.get("/groups/2/variables").status, 404)
+        self.assertEqual(self.get("/groups/1/variables/NEW").json()["value"], "")
+
     def test_between_pages(self):
         self.control("POST", "hooks", {
             "method": "GET", "path": "personal_access_tokens", "nth": 2, "do": [

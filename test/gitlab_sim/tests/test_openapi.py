@@ -36,8 +36,12 @@ ANSWERS = [
     ("variables", 200, "GET", "/projects/1/variables", None, ALICE),
     ("variables", 200, "GET", "/groups/acme%2Finfra/variables", None, ALICE),
     ("variable", 200, "GET", "/projects/1/variables/CONFIG", None, None),
+    ("variable", 200, "GET", "/groups/1/variables/GROUP_TOKEN", None, ALICE),
     ("variable", 201, "POST", "/groups/1/variables", {"key": "K", "value": "v"}, None),
+    ("variable", 201, "POST", "/projects/1/variables",
+     {"key": "K", "value": "long-enough", "masked_and_hidden": True}, ALICE),
     ("variable", 200, "PUT", "/projects/1/variables/CONFIG", {"raw": False}, None),
+    ("variable", 200, "PUT", "/groups/1/variables/REGION", {"description": "d"}, None),
     ("metadata", 200, "GET", "/metadata", None, None),
     ("metadata", 200, "GET", "/version", None, ALICE),
 ]

@@ -23,6 +23,52 @@ print(json.dumps(client.http_post("/personal_access_tokens/%s/rotate" % id,
                                   post_data={"expires_at": "2026-09-01"})))
 """
 
+_VARIABLES_WITH_PYTHON = """
+import gitlab, json, sys
+url, token = sys.argv[1:]
+client = gitlab.Gitlab(url, private_token=token)
+seen = {}
+for kind, owner in ("project", client.projects), ("group", client.groups):
+    variables = owner.get(1, lazy=True).variables
+    production = {"filter": {"environment_scope": "production"}}
+    for scope in "*", "production":
+        variables.create({"key": "NEW", "value": "by python", "environment_scope": scope})
+    try:
+        variables.get("NEW")
+    except gitlab.GitlabGetError as e:
+        seen[kind + " conflict"] = e.response_code
+    changed = variables.update("NEW", {"value": "changed"}, **production)
+    got = variables.get("NEW", **production)
+    variables.delete("NEW", **production)
+    seen[kind] = [changed["value"], got.value, got.environment_scope,
+                  [(v.key, v.environment_scope) for v in variables.list(get_all=True, per_page=2)
+                   if v.value == "by python"]]
+print(json.dumps(seen))
+"""
+
+_VARIABLES_WITH_RUBY = """
+require "gitlab"
+require "json"
+client = Gitlab.client(endpoint: ARGV[0] + "/api/v4", private_token: ARGV[1])
+app = "acme/app"
+created = client.create_variable(app, "NEW", "by ruby", protected: true, description: "d")
+scoped = client.update_variable(app, "DATABASE_URL", "changed",
+                                filter: { environment_scope: "production" })
+client.remove_variable(app, "DEPLOY_PAT")
+begin
+  client.create_variable(app, "NEW", "again")
+rescue Gitlab::Error::BadRequest => e
+  taken = e.message
+end
+group = client.create_group_variable(1, "NEW", "by ruby")
+client.update_group_variable(1, "NEW", "changed by ruby", masked: false)
+client.remove_group_variable(1, "REGION")
+puts JSON.generate(created: created.to_h, scoped: scoped.to_h, taken: taken, group: group.to_h,
+                   listed: client.variables(app).map(&:key),
+                   one: client.group_variable(1, "NEW").value,
+                   group_listed: client.group_variables(1).map(&:key))
+"""
+
 _RUBY = """
 require "gitlab"
 require "json"
@@ -91,9 +137,26 @@ class PythonGitlab(ClientTest):
     def test_users_and_variables(self):
         self.assertEqual(self.gitlab("user", "get", "--id", "2")["username"], "alice")
         self.assertEqual(len(self.gitlab("user", "list", "--get-all")), 10)
-        row = self.gitlab("project-variable", "update", "--project-id", "acme/app", "--key",
-                          "DEPLOY_PAT", "--value", "new-deploy-pat")
-        self.assertEqual(row["value"], "new-deploy-pat")
+        for kind, owner, count in (("project", "acme/app", 6), ("group", "acme/infra", 2)):
+            def variable(action, *words, kind=kind, owner=owner):
+                return self.gitlab(kind + "-variable", action, "--%s-id" % kind, owner, *words)
+
+            row = variable("create", "--key", "NEW", "--value", "by-python", "--masked", "true")
+            self.assertEqual((row["value"], row["masked"]), ("by-python", True))
+            row = variable("update", "--key", "NEW", "--value", "changed-by-python")
+            self.assertEqual(row["value"], "changed-by-python")
+            self.assertEqual(variable("get", "--key", "NEW"), row)
+            listed = variable("list", "--get-all")
+            self.assertEqual((len(listed), listed[-1]), (count, row))
+            variable("delete", "--key", "NEW")
+            self.assertEqual(len(variable("list", "--get-all")), count - 1)
+
+    def test_scoped_variables(self):
+        seen = json.loads(self.run_client("/usr/bin/python3", "-c", _VARIABLES_WITH_PYTHON,
+                                          self.sim.url, ADMIN))
+        for kind in ("project", "group"):
+            self.assertEqual(seen[kind + " conflict"], 409)
+            self.assertEqual(seen[kind], ["changed", "changed", "production", [["NEW", "*"]]])
 
 
 class RubyGitlab(ClientTest):
@@ -107,3 +170,17 @@ class RubyGitlab(ClientTest):
         self.assertEqual(seen["username"], "alice")
         self.assertIn("404 Not Found", seen["message"])
         self.assert_states(t17="revoked", t18="revoked")
+
+    def test_variables(self):
+        seen = json.loads(self.run_client("/usr/bin/ruby", "-e", _VARIABLES_WITH_RUBY,
+                                          self.sim.url, ADMIN))
+        self.assertEqual((seen["created"]["value"], seen["created"]["protected"],
+                          seen["created"]["description"]), ("by ruby", True, "d"))
+        self.assertEqual((seen["scoped"]["value"], seen["scoped"]["environment_scope"]),
+                         ("changed", "production"))
+        self.assertIn("(NEW) has already been taken", seen["taken"])
+        self.assertEqual(seen["listed"], ["DATABASE_URL", "DATABASE_URL", "HIDDEN_TOKEN",
+                                          "CONFIG", "NEW"])
+        self.assertEqual(seen["group"]["value"], "by ruby")
+        self.assertEqual((seen["one"], seen["group_listed"]),
+                         ("changed by ruby", ["GROUP_TOKEN", "NEW"]))

@@ -129,7 +129,8 @@ sub control
 	return $answer->{content} ? JSON::PP::decode_json($answer->{content}) : undef;
 }
 
-# Back to the fixture; with version => '17.11', tokens => 5000 or users => 100.
+# Back to the fixture; with version => '17.11', tokens => 5000, users => 100,
+# projects => 50 or variables => 200.
 sub reset
 {
 	my ($self, %options) = @_;
@@ -220,6 +221,87 @@ sub tokens
 	my ($self) = @_;
 
 	return @{ $self->control('GET', 'tokens') };
+}
+
+# The CI/CD variables of all projects and groups, as an array of hashes: owner
+# ("project acme/app"), key, value, token_id and token_state, and so on.
+sub variables
+{
+	my ($self) = @_;
+
+	return @{ $self->control('GET', 'variables') };
+}
+
+# Those whose value is that of a token which is not active.
+sub dead_variables
+{
+	my ($self) = @_;
+
+	return @{ $self->control('GET', 'variables', { dead => 1 }) };
+}
+
+# The value of a variable, or undef if there is none: owner as above, key and,
+# if it is not "*", the environment scope.
+sub variable_value
+{
+	my ($self, $owner, $key, $scope) = @_;
+	my ($row) = grep
+	{
+		$_->{owner} eq $owner && $_->{key} eq $key
+		  && $_->{environment_scope} eq ($scope // '*')
+	} $self->variables;
+
+	return $row ? $row->{value} : undef;
+}
+
+# Creates or changes a variable: project or group (id or path), key, value and
+# whatever else it has.
+sub variable_set
+{
+	my ($self, %fields) = @_;
+
+	$self->control('POST', 'variables', undef, \%fields);
+	return;
+}
+
+# Projects and groups: the first argument is 'project' or 'group', and those
+# that exist are named by id or path.  Fields: path, members ({ alice => 40 }).
+sub namespace_add
+{
+	my ($self, $kind, %fields) = @_;
+
+	return $self->control('POST', "${kind}s", undef, \%fields)->{id};
+}
+
+# A new path renames it; an access level of 0 removes a member.
+sub namespace_set
+{
+	my ($self, $kind, $ref, %fields) = @_;
+
+	$self->control('PATCH', "${kind}s/$ref", undef, \%fields);
+	return;
+}
+
+sub namespace_remove
+{
+	my ($self, $kind, $ref) = @_;
+
+	$self->control('DELETE', "${kind}s/$ref");
+	return;
+}
+
+# Waits until what a fault with the moment "late" has put off has happened.
+sub wait_for_late
+{
+	my ($self) = @_;
+	my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (my $late = $self->control('GET', 'status')->{late})
+	{
+		croak "$late requests have not taken effect yet" if time() > $deadline;
+		select(undef, undef, undef, 0.01);
+	}
+	return;
 }
 
 END

@@ -14,10 +14,13 @@ OBJS = gitlab_pat_fdw.o \
 	src/option.o \
 	src/plan.o \
 	src/pushdown.o \
+	src/queue.o \
+	src/quiet.o \
 	src/resource.o \
 	src/scan.o \
 	src/selfrotate.o \
 	src/stream.o \
+	src/token.o \
 	src/transaction.o
 
 # The version stands in the control file only.

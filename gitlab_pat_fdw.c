@@ -5,14 +5,19 @@
  *
  * The path of a statement is the path through the files of src/:
  *
- *	SQL -> plan.c -> ForeignScan's private list -> scan.c, modify.c
- *		-> filter.c (parameters) -> stream.c (pages) -> api.c (call)
+ *	SQL -> plan.c -> ForeignScan's private list -> scan.c
+ *		-> filter.c (targets, parameters) -> stream.c (pages) -> api.c (call)
  *		-> http.c (exchange) -> GitLab
  *		-> api.c, stream.c (JSON record) -> resource.c (Datum) -> slot
  *
- * option.c says what users may set, connection.c which connection serves whom,
- * pushdown.c which part of a query GitLab can answer, transaction.c what commit
- * and rollback owe to GitLab, and compat.h how PostgreSQL's versions differ.
+ *	SQL -> modify.c -> token.c -> transaction.c (debts) -> api.c, at once
+ *					-> queue.c (writes) -> api.c, at commit
+ *
+ * option.c says what users may set, resource.c what GitLab has, connection.c
+ * which connection serves whom, pushdown.c which part of a query GitLab can
+ * answer, transaction.c what commit and rollback owe to GitLab, quiet.c how that
+ * is done where no error may be raised, and compat.h how PostgreSQL's versions
+ * differ.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -27,6 +32,7 @@
 #include "src/compat.h"
 #include "src/modify.h"
 #include "src/plan.h"
+#include "src/quiet.h"
 #include "src/scan.h"
 #include "src/transaction.h"
 #include "utils/builtins.h"
@@ -48,8 +54,8 @@ _PG_init(void)
 							&transaction_max_changes, 100, 0, INT_MAX,
 							PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("gitlab_pat_fdw.log_changes",
-							 "Logs each creation, rotation and revocation of a personal access token.",
-							 NULL, &transaction_log_changes, true,
+							 "Logs each change of a personal access token or of a CI/CD variable.",
+							 NULL, &quiet_log_changes, true,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("gitlab_pat_fdw.log_requests",
 							 "Logs each request to GitLab.",

@@ -119,9 +119,11 @@ gitlab_AnalyzeForeignTable(Relation rel, AcquireSampleRowsFunc *func,
 	TableSettings *settings = option_table(RelationGetRelid(rel));
 	int64		total = -1;
 
+	if (settings->resource->container)
+		return false;			/* there is no list of all of them */
 	if (!settings->resource->keyset)
 		total = stream_total(api_open(settings->serverid, rel->rd_rel->relowner),
-						  settings->resource, NIL);
+							 settings->resource, NULL, NIL);
 	if (total < 0)
 		total = MANY_ROWS;
 	*totalpages = (BlockNumber) Max(ceil((double) total / settings->page_size), 1);

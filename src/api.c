@@ -238,20 +238,48 @@ after_attempt(HttpExchange *exchange)
  * ----------
  */
 
+/* A list of one parameter, in the current memory context; nothing is copied. */
+List *
+api_parameter(const char *name, const char *value)
+{
+	ApiParameter *parameter = palloc(sizeof(ApiParameter));
+
+	parameter->name = name;
+	parameter->value = value;
+	return list_make1(parameter);
+}
+
 /*
- * Frees a record, and wipes the secret that the answer to a creation holds.
- * json-c gives no other access to a string's memory than this.
+ * Wipes the secrets in a record: of a new token, and of a variable.  json-c
+ * gives no other access to a string's memory than this.
  */
 static void
-free_record(void *record)
+wipe_secrets(JsonRecord *record)
 {
-	JsonRecord *secret;
+	static const char *const names[] = {"token", "value"};
 
-	if (json_object_is_type(record, json_type_object) &&
-		json_object_object_get_ex(record, "token", &secret) &&
-		json_object_is_type(secret, json_type_string))
-		explicit_bzero(unconstify(char *, json_object_get_string(secret)),
-					   json_object_get_string_len(secret));
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		JsonRecord *secret;
+
+		if (json_object_is_type(record, json_type_object) &&
+			json_object_object_get_ex(record, names[i], &secret) &&
+			json_object_is_type(secret, json_type_string))
+			explicit_bzero(unconstify(char *, json_object_get_string(secret)),
+						   json_object_get_string_len(secret));
+	}
+}
+
+/* Frees a record, or an array of them, and wipes the secrets that it holds. */
+void
+api_free_record(void *record)
+{
+	size_t		n = json_object_is_type(record, json_type_array) ?
+		json_object_array_length(record) : 0;
+
+	wipe_secrets(record);
+	for (size_t i = 0; i < n; i++)
+		wipe_secrets(json_object_array_get_idx(record, i));
 	json_object_put(record);
 }
 
@@ -278,11 +306,19 @@ api_call_create(Connection *connection, const char *method, const char *path,
 	call->repeatable = strcmp(method, "POST") != 0;
 	call->exchange->owner = call;
 	call->exchange->policy = after_attempt;
-	call->exchange->attachment_free = free_record;
+	call->exchange->attachment_free = api_free_record;
 	/* a POST without a body would bypass the check against resending */
 	if (body || !call->repeatable)
 		http_set_body(call->exchange, body ? body : "{}");
 	return call;
+}
+
+/* Has another secret than the credential removed from what is said of a call. */
+void
+api_call_protect(ApiCall *call, const char *secret)
+{
+	if (call->secret == NULL && secret)
+		call->secret = strdup(secret);
 }
 
 /* The call goes with the client from now on, unless it is freed before. */
@@ -308,6 +344,9 @@ api_call_free(ApiCall *call)
 		dlist_delete(&call->link);
 	http_exchange_free(call->exchange);
 	connection_release(call->connection);
+	if (call->secret)
+		explicit_bzero(call->secret, strlen(call->secret));
+	free(call->secret);
 	free(call);
 }
 
@@ -548,6 +587,17 @@ blank_cut_secret(char *text, const char *secret)
 	}
 }
 
+/* Blanks out a secret wherever it stands. */
+static void
+blank_all(char *text, const char *secret)
+{
+	while ((text = strstr(text, secret)) != NULL)
+	{
+		memset(text, '*', strlen(secret));
+		text += strlen(secret);
+	}
+}
+
 /* Blanks out each run of text that begins with prefix; by bytes. */
 static void
 blank_tokens(char *text, const char *prefix, size_t at_least)
@@ -572,8 +622,9 @@ blank_tokens(char *text, const char *prefix, size_t at_least)
  * encoding, of which only ASCII is sure unless it is UTF-8.
  */
 static void
-sanitize(char *text, const char *credential)
+sanitize(char *text, const ApiCall *call)
 {
+	const char *credential = call->connection->credential;
 	unsigned char *in = (unsigned char *) text;
 	unsigned char *out = in;
 	size_t		left;
@@ -581,6 +632,11 @@ sanitize(char *text, const char *credential)
 	if (strlen(credential) >= MIN_SECRET_LENGTH)
 		blank_tokens(text, credential, 1);
 	blank_cut_secret(text, credential);
+	if (call->secret && strlen(call->secret) >= MIN_SECRET_LENGTH)
+	{
+		blank_all(text, call->secret);
+		blank_cut_secret(text, call->secret);
+	}
 	/* "glpat-" is the default prefix; others are glptt-, gldt-, glsoat-, ... */
 	blank_tokens(text, "glpat-", 10);
 	blank_tokens(text, "gloas-", 10);
@@ -638,7 +694,7 @@ gitlab_words(ApiCall *call, char *buf, size_t size)
 			words_of_json(object, buf, size);
 		json_object_put(object);
 	}
-	sanitize(buf, call->connection->credential);
+	sanitize(buf, call);
 }
 
 /* Why there is no answer that could be used. */
@@ -692,7 +748,7 @@ api_describe(ApiCall *call, char *buf, size_t size)
 	if (request_id)
 	{
 		snprintf(id, sizeof(id), ", request ID %s", request_id);
-		sanitize(id, call->connection->credential);
+		sanitize(id, call);
 	}
 
 	if (words[0])
@@ -706,13 +762,13 @@ api_describe(ApiCall *call, char *buf, size_t size)
 	if (exchange->failure != HTTP_ANSWERED && exchange->error[0])
 	{
 		strlcpy(words, exchange->error, sizeof(words));
-		sanitize(words, call->connection->credential);
+		sanitize(words, call);
 		snprintf(buf + strlen(buf), size - strlen(buf), " %s.", words);
 	}
 	if (location)
 	{
 		strlcpy(words, location, sizeof(words));
-		sanitize(words, call->connection->credential);
+		sanitize(words, call);
 		snprintf(buf + strlen(buf), size - strlen(buf),
 				 " It redirects to \"%s\".", words);
 	}
@@ -805,6 +861,9 @@ hint_of(ApiCall *call)
 		return "A private certificate authority can be named in the server's option \"tls_ca_file\".";
 	if (exchange->failure != HTTP_ANSWERED)
 		return NULL;
+	if (exchange->status >= 300 && exchange->status < 400 && call->resource &&
+		call->resource->container)
+		return "What was moved or renamed must be named by its new path; redirects are not followed.";
 	if (exchange->status >= 300 && exchange->status < 400)
 		return "Redirects are not followed: set the server's option \"url\" to the final address.";
 	if (exchange->status == 429)
@@ -812,8 +871,13 @@ hint_of(ApiCall *call)
 	for (int i = 0; i < (int) lengthof(statuses); i++)
 		if (statuses[i].status == exchange->status)
 			hint = statuses[i].hint;
+	if (exchange->status == 403 && call->resource && call->resource->role_hint)
+		hint = call->resource->role_hint;
+	if (exchange->status == 404 && call->resource && call->resource->container)
+		hint = psprintf("Check \"%s\": GitLab says the same of what the owner of the API token may not see.",
+						call->resource->container);
 	/* GitLab itself says what is not there: then the URL is right */
-	if (strcmp(exchange->method, "GET") != 0 && api_is_absent(call))
+	else if (strcmp(exchange->method, "GET") != 0 && api_is_absent(call))
 		hint = NULL;
 	if (exchange->status == 403)
 	{
@@ -827,7 +891,7 @@ hint_of(ApiCall *call)
 		{
 			char	   *scopes = pstrdup(scope);
 
-			sanitize(scopes, call->connection->credential);
+			sanitize(scopes, call);
 			hint = psprintf("The API token needs one of these scopes: %s.",
 							scopes);
 		}

@@ -28,6 +28,19 @@ typedef struct ApiParameter
 	const char *value;
 } ApiParameter;
 
+/*
+ * What to ask for: a collection's listing, or one object.  Texts are in UTF-8;
+ * all of it must live as long as what reads it.
+ */
+typedef struct ApiTarget
+{
+	const char *path;			/* below the API's root, percent-encoded */
+	List	   *parameters;		/* of ApiParameter, beside others */
+	const char *container;		/* given to each record as the field that the
+								 * resource names; or NULL */
+	const char *key;			/* of the object; NULL: it is a collection */
+} ApiTarget;
+
 /* What a call came to. */
 typedef enum ApiOutcome
 {
@@ -42,6 +55,7 @@ typedef struct ApiCall
 	dlist_node	link;			/* in its client's calls, if it has one */
 	bool		owned;			/* by a client */
 	Connection *connection;
+	const Resource *resource;	/* what it is about, or NULL: tokens */
 	HttpExchange *exchange;
 	bool		repeatable;		/* carrying it out twice does no harm */
 	bool		woken;			/* was sent again after having slept */
@@ -49,6 +63,7 @@ typedef struct ApiCall
 	ApiOutcome	outcome;
 	struct ApiStatistics *statistics;	/* its client's, or NULL */
 	const char *problem;		/* why a 2xx could not be read; a constant */
+	char	   *secret;			/* to remove from messages, too; or NULL */
 	JsonRecord *record;			/* the body's JSON; goes with the call */
 } ApiCall;
 
@@ -73,6 +88,8 @@ extern int	api_log_level(void);
 /* Longest text that api_describe() makes, terminator included. */
 #define API_DESCRIPTION_SIZE 1280
 
+extern List *api_parameter(const char *name, const char *value);
+
 /* Clients */
 extern ApiClient *api_open(Oid serverid, Oid userid);
 extern Connection *api_connection(ApiClient *client);
@@ -81,6 +98,7 @@ extern ApiStatistics *api_statistics(ApiClient *client);
 /* Calls; none of these raises an error, and the waiting ones say so */
 extern ApiCall *api_call_create(Connection *connection, const char *method,
 								const char *path, const char *body);
+extern void api_call_protect(ApiCall *call, const char *secret);
 extern void api_adopt(ApiClient *client, ApiCall *call);
 extern void api_call_start(ApiCall *call);
 extern int	api_wait_quietly(ApiCall **calls, int ncalls,
@@ -91,6 +109,7 @@ extern int	api_sqlstate(const ApiCall *call);
 extern int64 api_integer_header(HttpExchange *exchange, const char *name);
 extern void api_describe(ApiCall *call, char *buf, size_t size);
 extern void api_call_free(ApiCall *call);
+extern void api_free_record(void *record);
 
 /* Calls; these raise errors */
 extern int	api_wait(ApiCall **calls, int ncalls);

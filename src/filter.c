@@ -63,9 +63,11 @@ serves(const ResourceFilter *filter, ConditionOperator operator)
 {
 	switch (filter->test)
 	{
+		case FILTER_CONTAINER:
 		case FILTER_LOOKUP:
 		case FILTER_EQUAL:
 			return operator == CONDITION_EQUAL || operator == CONDITION_EQUAL_ANY;
+		case FILTER_VARIANT:
 		case FILTER_TRUE:
 		case FILTER_FALSE:
 		case FILTER_IS:
@@ -118,6 +120,10 @@ filter_exists(const Resource *resource, const ResourceField *field,
 			continue;
 		if (operand && *operand != (filter->test == FILTER_TRUE))
 			continue;
+		/* the texts of an array may be spellings of one value to GitLab */
+		if (operator == CONDITION_EQUAL_ANY && filter->test == FILTER_EQUAL &&
+			field->type == FIELD_TEXT)
+			continue;
 		found = true;
 		if (version < filter->exact_from || version < filter->known_from)
 			*exact = false;
@@ -137,8 +143,13 @@ filter_parameters(const Resource *resource, const Condition *condition)
 
 	while ((filter = next_filter(resource, condition->field,
 								 condition->operator, filter)) != NULL)
-		if (filter->parameter)
-			names = list_append_unique_ptr(names, unconstify(char *, filter->parameter));
+	{
+		const char *name = filter->test == FILTER_VARIANT ?
+			resource->variant_parameter : filter->parameter;
+
+		if (name)
+			names = list_append_unique_ptr(names, unconstify(char *, name));
+	}
 	return names;
 }
 
@@ -155,8 +166,6 @@ filter_parameters(const Resource *resource, const Condition *condition)
 static bool
 add_parameter(Builder *builder, const ResourceFilter *filter, const char *value)
 {
-	ApiParameter *parameter;
-
 	if (builder->version < filter->known_from ||
 		(builder->pending && filter->hides_pending) ||
 		(!builder->one_answer && filter->churn != CHURN_NONE &&
@@ -167,11 +176,9 @@ add_parameter(Builder *builder, const ResourceFilter *filter, const char *value)
 	}
 	if (builder->version < filter->exact_from)
 		builder->request->exact = false;
-	parameter = palloc(sizeof(ApiParameter));
-	parameter->name = filter->parameter;
-	parameter->value = value;
-	builder->request->parameters = lappend(builder->request->parameters,
-										   parameter);
+	builder->request->parameters =
+		list_concat(builder->request->parameters,
+					api_parameter(filter->parameter, value));
 	return true;
 }
 
@@ -192,18 +199,16 @@ sent_value(const FilterRequest *request, const char *name)
 
 
 /* ----------
- * Sets of integers: id and user_id
+ * Sets of values: ids, owners, projects, keys
  * ----------
  */
 
-static int
-compare_ids(const void *a, const void *b)
+/* Distinct values, as texts in UTF-8, in ascending order. */
+typedef struct ValueSet
 {
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y;
-}
+	char	  **values;
+	int			nvalues;
+} ValueSet;
 
 static int64
 integer_operand(Datum value, Oid type)
@@ -212,110 +217,210 @@ integer_operand(Datum value, Oid type)
 		type == INT4OID ? DatumGetInt32(value) : DatumGetInt64(value);
 }
 
-/* The positive integers that an operand stands for; sorted, distinct. */
-static int64 *
-operand_ids(const Condition *condition, int *nids)
+/* Shorter texts come first, so that numbers are in their order. */
+static int
+compare_values(const void *a, const void *b)
 {
-	int64	   *ids;
+	const char *x = *(char *const *) a;
+	const char *y = *(char *const *) b;
+	size_t		xlen = strlen(x);
+	size_t		ylen = strlen(y);
+
+	return xlen != ylen ? (xlen < ylen ? -1 : 1) : strcmp(x, y);
+}
+
+static bool
+has_value(const ValueSet *set, char *value)
+{
+	return bsearch(&value, set->values, set->nvalues, sizeof(char *),
+				   compare_values) != NULL;
+}
+
+/*
+ * A value as GitLab takes it, or NULL if nothing there can have it: numbers are
+ * positive, names not empty, and the steps of a path are no names.
+ */
+static char *
+value_text(Datum value, Oid type)
+{
+	int64		number;
+	char	   *name;
+
+	if (type != TEXTOID)
+	{
+		number = integer_operand(value, type);
+		return number > 0 ? psprintf(INT64_FORMAT, number) : NULL;
+	}
+	name = TextDatumGetCString(value);
+	if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return NULL;
+	return pg_server_to_any(name, strlen(name), PG_UTF8);
+}
+
+/* The values that the operand of an equality stands for. */
+static ValueSet
+operand_values(const Condition *condition)
+{
+	ValueSet	set = {NULL, 0};
 	Datum	   *elems;
 	bool	   *nulls;
 	int			n;
 	int			kept = 0;
-	Oid			type;
+	Oid			type = condition->type;
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
 
 	if (condition->operator == CONDITION_EQUAL)
 	{
-		ids = palloc(sizeof(int64));
-		ids[0] = integer_operand(condition->operand, condition->type);
-		*nids = ids[0] > 0 ? 1 : 0;
-		return ids;
+		set.values = palloc(sizeof(char *));
+		set.values[0] = value_text(condition->operand, type);
+		set.nvalues = set.values[0] != NULL;
+		return set;
 	}
-	type = get_element_type(condition->type);
+	type = get_element_type(type);
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	deconstruct_array(DatumGetArrayTypeP(condition->operand), type, typlen,
 					  typbyval, typalign, &elems, &nulls, &n);
-	ids = palloc(sizeof(int64) * Max(n, 1));
+	set.values = palloc(sizeof(char *) * Max(n, 1));
 	for (int i = 0; i < n; i++)
-		if (!nulls[i] && integer_operand(elems[i], type) > 0)
-			ids[kept++] = integer_operand(elems[i], type);
-	qsort(ids, kept, sizeof(int64), compare_ids);
-	n = kept;
-	kept = 0;
-	for (int i = 0; i < n; i++)
-		if (kept == 0 || ids[kept - 1] != ids[i])
-			ids[kept++] = ids[i];
-	*nids = kept;
-	return ids;
+	{
+		char	   *value = nulls[i] ? NULL : value_text(elems[i], type);
+
+		if (value)
+			set.values[set.nvalues++] = value;
+	}
+	qsort(set.values, set.nvalues, sizeof(char *), compare_values);
+	for (int i = 0; i < set.nvalues; i++)
+		if (kept == 0 || strcmp(set.values[kept - 1], set.values[i]) != 0)
+			set.values[kept++] = set.values[i];
+	set.nvalues = kept;
+	return set;
 }
 
 /*
- * The integers that all equalities on a field allow.  False if there is no
- * such condition.
+ * The values that all equalities on a field allow.  False if there is no such
+ * condition.
  */
 static bool
-allowed_ids(const ResourceField *field, const Condition *conditions,
-			int nconditions, int64 **ids, int *nids)
+allowed_values(const Resource *resource, const char *name,
+			   const Condition *conditions, int nconditions, ValueSet *set)
 {
+	const ResourceField *field = resource_field(resource, name);
 	bool		found = false;
 
 	for (int i = 0; i < nconditions; i++)
 	{
-		int64	   *more;
-		int			nmore;
+		ValueSet	more;
 		int			kept = 0;
 
 		if (conditions[i].field != field ||
 			(conditions[i].operator != CONDITION_EQUAL &&
 			 conditions[i].operator != CONDITION_EQUAL_ANY))
 			continue;
-		more = operand_ids(&conditions[i], &nmore);
+		more = operand_values(&conditions[i]);
 		if (!found)
 		{
-			*ids = more;
-			*nids = nmore;
+			*set = more;
 			found = true;
 			continue;
 		}
-		for (int j = 0; j < *nids; j++)
-			if (bsearch(&(*ids)[j], more, nmore, sizeof(int64), compare_ids))
-				(*ids)[kept++] = (*ids)[j];
-		*nids = kept;
+		for (int j = 0; j < set->nvalues; j++)
+			if (has_value(&more, set->values[j]))
+				set->values[kept++] = set->values[j];
+		set->nvalues = kept;
 	}
 	return found;
 }
 
-static void
-add_ids(Builder *builder, const ResourceFilter *filter,
-		const Condition *conditions, int nconditions)
+/* What the targets of a request are made of, each with one of these values. */
+typedef struct TargetSets
 {
-	FilterRequest *request = builder->request;
-	const ResourceField *field = resource_field(builder->resource,
-												filter->field);
-	int64	   *ids = NULL;
-	int			nids = 0;
+	ValueSet	containers;
+	ValueSet	keys;
+	bool		has_keys;
+	ValueSet	split;			/* of a parameter that takes one at a time */
+	const char *split_parameter;	/* or NULL */
+	const char *variant;		/* or NULL */
+} TargetSets;
 
-	if (field->type != FIELD_BIGINT ||
-		!allowed_ids(field, conditions, nconditions, &ids, &nids))
-		return;
-	if (nids == 0)
-		request->nothing = true;
-	else if (filter->test == FILTER_LOOKUP)
+static void
+collect_sets(Builder *builder, const Condition *conditions, int nconditions,
+			 TargetSets *sets)
+{
+	const Resource *resource = builder->resource;
+	FilterRequest *request = builder->request;
+
+	for (int i = 0; i < resource->nfilters; i++)
 	{
-		request->lookup = true;
-		request->ids = ids;
-		request->nids = nids;
+		const ResourceFilter *filter = &resource->filters[i];
+		ValueSet	set;
+
+		if ((filter->test != FILTER_CONTAINER && filter->test != FILTER_LOOKUP &&
+			 filter->test != FILTER_VARIANT &&
+			 (filter->test != FILTER_EQUAL ||
+			  resource_field(resource, filter->field)->type != FIELD_BIGINT)) ||
+			!allowed_values(resource, filter->field, conditions, nconditions,
+							&set))
+			continue;
+		if (set.nvalues == 0)
+			request->nothing = true;
+		if (builder->version < filter->exact_from)
+			request->exact = false;
+		if (filter->test == FILTER_CONTAINER)
+			sets->containers = set;
+		else if (filter->test == FILTER_LOOKUP)
+		{
+			sets->keys = set;
+			sets->has_keys = true;
+		}
+		else if (filter->test == FILTER_VARIANT)
+			sets->variant = set.nvalues == 1 ? set.values[0] : NULL;
+		else if (set.nvalues == 1)
+			(void) add_parameter(builder, filter, set.values[0]);
+		else
+		{
+			sets->split = set;
+			sets->split_parameter = filter->parameter;
+		}
 	}
-	else if (nids == 1)
-		(void) add_parameter(builder, filter, psprintf(INT64_FORMAT, ids[0]));
-	else if (!request->lookup)
-	{
-		request->split = filter->parameter;
-		request->ids = ids;
-		request->nids = nids;
-	}
+}
+
+/*
+ * Makes the targets: each object that is to be looked up, else each collection,
+ * once for each value of a parameter that takes one at a time.
+ */
+static void
+add_targets(Builder *builder, const TargetSets *sets)
+{
+	const Resource *resource = builder->resource;
+	FilterRequest *request = builder->request;
+	const ValueSet *inner = sets->has_keys ? &sets->keys : &sets->split;
+	int			ncontainers = resource->container ? sets->containers.nvalues : 1;
+	int			ninner = sets->has_keys || sets->split_parameter ?
+		inner->nvalues : 1;
+
+	request->lookup = sets->has_keys;
+	request->targets = palloc0(sizeof(ApiTarget) *
+							   Max((Size) ncontainers * ninner, 1));
+	for (int i = 0; i < ncontainers; i++)
+		for (int j = 0; j < ninner; j++)
+		{
+			ApiTarget  *target = &request->targets[request->ntargets++];
+
+			if (resource->container)
+				target->container = sets->containers.values[i];
+			if (sets->has_keys)
+				target->key = inner->values[j];
+			target->path = resource_path(resource, target->container,
+										 target->key);
+			if (sets->has_keys && sets->variant)
+				target->parameters = api_parameter(resource->variant_parameter,
+												   sets->variant);
+			else if (!sets->has_keys && sets->split_parameter)
+				target->parameters = api_parameter(sets->split_parameter,
+												   inner->values[j]);
+		}
 }
 
 
@@ -677,9 +782,10 @@ add_filter(Builder *builder, const ResourceFilter *filter,
 
 	switch (filter->test)
 	{
+		case FILTER_CONTAINER:
 		case FILTER_LOOKUP:
-			add_ids(builder, filter, conditions, nconditions);
-			return;
+		case FILTER_VARIANT:
+			return;				/* see collect_sets() */
 		case FILTER_SEARCH:
 			add_search(builder, filter, conditions, nconditions);
 			return;
@@ -688,10 +794,7 @@ add_filter(Builder *builder, const ResourceFilter *filter,
 			return;				/* by field, see below */
 		case FILTER_EQUAL:
 			if (field->type == FIELD_BIGINT)
-			{
-				add_ids(builder, filter, conditions, nconditions);
-				return;
-			}
+				return;			/* see collect_sets() */
 			break;
 		case FILTER_TRUE:
 		case FILTER_FALSE:
@@ -731,6 +834,7 @@ filter_request(const Resource *resource, int version,
 		.one_answer = one_answer,
 		.request = palloc0(sizeof(FilterRequest)),
 	};
+	TargetSets	sets = {0};
 
 	builder.request->exact = true;
 	for (int i = 0; i < nconditions; i++)
@@ -742,13 +846,23 @@ filter_request(const Resource *resource, int version,
 		}
 	}
 	builder.churn = choose_churn(&builder, conditions, nconditions);
+	collect_sets(&builder, conditions, nconditions, &sets);
 	for (int i = 0; i < resource->nfilters; i++)
 		add_filter(&builder, &resource->filters[i], conditions, nconditions);
 	for (int i = 0; i < resource->nfields; i++)
 		if (resource->fields[i].type == FIELD_DATE ||
 			resource->fields[i].type == FIELD_TIMESTAMPTZ)
 			add_bounds(&builder, &resource->fields[i], conditions, nconditions);
+	if (!builder.request->nothing)
+		add_targets(&builder, &sets);
 	return builder.request;
+}
+
+/* Can nothing be asked for without an equality on this field? */
+bool
+filter_needed(const Resource *resource, const ResourceField *field)
+{
+	return resource->container && strcmp(field->name, resource->container) == 0;
 }
 
 
@@ -798,13 +912,14 @@ matches(const Condition *condition, Datum value)
 {
 	int			comparison;
 
-	if (condition->operator == CONDITION_EQUAL_ANY)
+	if (condition->operator == CONDITION_EQUAL_ANY ||
+		condition->field->type == FIELD_TEXT)
 	{
-		int			nids;
-		int64	   *ids = operand_ids(condition, &nids);
-		int64		id = DatumGetInt64(value);
+		ValueSet	set = operand_values(condition);
+		char	   *text = value_text(value, condition->field->type == FIELD_TEXT ?
+									  TEXTOID : INT8OID);
 
-		return bsearch(&id, ids, nids, sizeof(int64), compare_ids) != NULL;
+		return text && has_value(&set, text);
 	}
 	comparison = compare_to_operand(condition, value);
 	switch (condition->operator)
@@ -824,7 +939,8 @@ matches(const Condition *condition, Datum value)
 
 /*
  * Does a record fulfil conditions of the kinds that may be exact?  That is:
- * numbers, booleans, dates and times, but no texts.
+ * equalities of containers, numbers, booleans, dates and times, but no other
+ * texts.
  */
 bool
 filter_matches(const Resource *resource, const Condition *conditions,

@@ -16,8 +16,7 @@
 #ifndef GITLAB_PAT_FILTER_H
 #define GITLAB_PAT_FILTER_H
 
-#include "nodes/pg_list.h"
-#include "resource.h"
+#include "api.h"
 
 typedef enum ConditionOperator
 {
@@ -45,11 +44,10 @@ typedef struct Condition
 typedef struct FilterRequest
 {
 	bool		nothing;		/* no row can fulfil the conditions */
-	bool		lookup;			/* look these up instead of listing */
-	int64	   *ids;			/* distinct and positive */
-	int			nids;
-	const char *split;			/* a parameter that takes one of ids at a
-								 * time, each a listing of its own; or NULL */
+	bool		lookup;			/* the targets are single objects */
+	ApiTarget  *targets;		/* distinct; a collection's parameters are
+								 * those below besides its own */
+	int			ntargets;
 	List	   *parameters;		/* of ApiParameter */
 	bool		exact;			/* brings just the rows of the conditions */
 } FilterRequest;
@@ -63,6 +61,7 @@ extern FilterRequest *filter_request(const Resource *resource, int version,
 									 const Condition *conditions,
 									 int nconditions, bool pending,
 									 bool one_answer);
+extern bool filter_needed(const Resource *resource, const ResourceField *field);
 extern bool filter_matches(const Resource *resource,
 						   const Condition *conditions, int nconditions,
 						   JsonRecord *record, bool revoked);

@@ -4,9 +4,8 @@
  *	  json-c, beside PostgreSQL.
  *
  * PostgreSQL has a function json_object(), which clashes with json-c's type of
- * that name; so the type is renamed while its headers are read.  Only api.c,
- * stream.c and resource.c look into JSON; all others pass JsonRecord pointers
- * on.
+ * that name; so the type is renamed while its headers are read.  Planning,
+ * scanning and modifying pass JsonRecord pointers on and do not look into them.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

@@ -11,8 +11,22 @@
 #define GITLAB_PAT_MODIFY_H
 
 #include "foreign/fdwapi.h"
+#include "option.h"
+#include "queue.h"
 
-extern void modify_check_expiry(Datum expires_at);
+typedef struct TokenTable TokenTable;
+
+/* A statement that changes a table. */
+typedef struct GitLabModify
+{
+	Relation	rel;
+	TableSettings *settings;
+	const ResourceField **fields;	/* by attribute number minus one */
+	AttrNumber	row_attno;		/* of the junk column in the plan's rows */
+	RemoteChange change;
+	MemoryContext row_context;	/* holds the values of the current row */
+	TokenTable *tokens;			/* token.c's own; NULL if it is about others */
+} GitLabModify;
 
 extern int	gitlab_IsForeignRelUpdatable(Relation rel);
 extern void gitlab_AddForeignUpdateTargets(PlannerInfo *root, Index rtindex,

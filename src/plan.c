@@ -44,6 +44,12 @@
  */
 #define REQUEST_COST 100.0
 
+/*
+ * Of a path that GitLab can't be asked for.  The planner needs one that depends
+ * on no other table, and is told by this to take any other.
+ */
+#define IMPOSSIBLE_COST 1.0e10
+
 /* Rows of a table that was never analyzed. */
 #define DEFAULT_ROWS 1000.0
 
@@ -59,6 +65,7 @@ typedef struct RelationPlan
 	TableSettings *settings;
 	PushdownTable table;
 	bool		all_exact;		/* GitLab selects just the rows of the quals */
+	bool		possible;		/* the quals say all that must be known */
 	bool		split;			/* an array of values, each listed apart */
 } RelationPlan;
 
@@ -80,6 +87,7 @@ typedef struct Estimate
 {
 	double		requests;
 	double		rows;			/* that GitLab sends */
+	bool		possible;		/* the clauses say all that must be known */
 } Estimate;
 
 static double
@@ -100,11 +108,14 @@ array_length(const PushdownClause *clause)
 	return DEFAULT_ARRAY_LENGTH;
 }
 
-/* Is this the id, whose objects are looked up one by one? */
+/*
+ * Is this the key, whose objects are looked up one by one?  A LIKE on it is
+ * none of GitLab's business.
+ */
 static bool
-is_identity(const PushdownClause *clause)
+is_lookup(const RelationPlan *plan, const PushdownClause *clause)
 {
-	return (clause->field->flags & FIELD_IDENTITY) != 0;
+	return resource_is_key(plan->settings->resource, clause->field);
 }
 
 /*
@@ -118,7 +129,7 @@ estimate(PlannerInfo *root, RelOptInfo *rel, List *clauses, List *joined)
 	List	   *pushed = NIL;
 	double		lookups = -1;
 	double		lists = 1;
-	Estimate	result;
+	Estimate	result = {.possible = plan->settings->resource->container == NULL};
 	ListCell   *lc;
 
 	foreach(lc, list_concat_copy(clauses, joined))
@@ -130,7 +141,9 @@ estimate(PlannerInfo *root, RelOptInfo *rel, List *clauses, List *joined)
 							 list_member_ptr(joined, rinfo), &clause))
 			continue;
 		pushed = lappend(pushed, rinfo);
-		if (is_identity(&clause))
+		if (filter_needed(plan->settings->resource, clause.field))
+			result.possible = true;
+		if (is_lookup(plan, &clause))
 			lookups = lookups < 0 ? array_length(&clause) :
 				Min(lookups, array_length(&clause));
 		else
@@ -138,7 +151,8 @@ estimate(PlannerInfo *root, RelOptInfo *rel, List *clauses, List *joined)
 	}
 	if (lookups >= 0)
 	{
-		result.requests = Max(lookups, 1);
+		result.requests = Max(lookups, 1) *
+			(plan->settings->resource->container ? lists : 1);
 		result.rows = result.requests;
 		return result;
 	}
@@ -151,7 +165,8 @@ estimate(PlannerInfo *root, RelOptInfo *rel, List *clauses, List *joined)
 static Cost
 scan_cost(RelOptInfo *rel, const Estimate *estimate, Cost per_row)
 {
-	return REQUEST_COST * estimate->requests +
+	return (estimate->possible ? 0 : IMPOSSIBLE_COST) +
+		REQUEST_COST * estimate->requests +
 		estimate->rows * (cpu_tuple_cost + per_row) +
 		rel->baserestrictcost.startup;
 }
@@ -185,12 +200,13 @@ ask_for_rows(RelOptInfo *rel)
 	}
 	request = filter_request(plan->settings->resource, plan->settings->version,
 							 conditions, n, false, true);
-	if (request->nothing || request->lookup || request->split ||
+	if (request->nothing || request->lookup || request->ntargets != 1 ||
 		plan->settings->resource->keyset)
 		return -1;
 	return stream_total(api_open(plan->settings->serverid,
 							  OidIsValid(rel->userid) ? rel->userid : GetUserId()),
-					 plan->settings->resource, request->parameters);
+					 plan->settings->resource, request->targets,
+						request->parameters);
 }
 
 /* Looks at the relation and its quals, and estimates its size. */
@@ -212,6 +228,7 @@ gitlab_GetForeignRelSize(PlannerInfo *root, RelOptInfo *rel, Oid foreigntableid)
 	rel->fdw_private = plan;
 
 	plan->all_exact = true;
+	plan->possible = plan->settings->resource->container == NULL;
 	foreach(lc, rel->baserestrictinfo)
 	{
 		PushdownClause clause;
@@ -223,6 +240,8 @@ gitlab_GetForeignRelSize(PlannerInfo *root, RelOptInfo *rel, Oid foreigntableid)
 		else
 		{
 			plan->all_exact = plan->all_exact && clause.exact;
+			if (filter_needed(plan->settings->resource, clause.field))
+				plan->possible = true;
 			plan->split = plan->split || clause.operator == CONDITION_EQUAL_ANY;
 		}
 	}
@@ -279,7 +298,8 @@ deliverable_order(PlannerInfo *root, RelationPlan *plan)
 	descending = compat_pathkey_descending(pathkey);
 	if (field == NULL || pathkey->pk_nulls_first != descending)
 		return ORDER_NONE;
-	if ((field->flags & FIELD_IDENTITY) && !descending)
+	if (resource_is_key(plan->settings->resource, field) &&
+		field->type == FIELD_BIGINT && !descending)
 		return ORDER_ID;
 	if (plan->settings->resource == resource_tokens &&
 		strcmp(field->name, "expires_at") == 0 &&
@@ -418,6 +438,7 @@ gitlab_GetForeignUpperPaths(PlannerInfo *root, UpperRelationKind stage,
 	(void) extra;
 	if (stage != UPPERREL_GROUP_AGG || plan == NULL ||
 		input_rel->reloptkind != RELOPT_BASEREL || !plan->all_exact ||
+		!plan->possible ||
 		plan->settings->resource->keyset || parse->groupClause ||
 		parse->groupingSets || parse->havingQual || root->hasHavingQual ||
 		!bms_equal(input_rel->relids, root->all_baserels) ||
@@ -481,11 +502,31 @@ needed_rows(PlannerInfo *root, RelOptInfo *rel, ScanOrder order)
 	return (int) root->limit_tuples;
 }
 
+pg_noreturn static void
+refuse_without_container(PlannerInfo *root, RelationPlan *plan)
+{
+	const Resource *resource = plan->settings->resource;
+	Oid			relid = planner_rt_fetch(plan->table.relid, root)->relid;
+	int			i = 0;
+
+	while (plan->table.fields[i] == NULL ||
+		   !filter_needed(resource, plan->table.fields[i]))
+		i++;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot read foreign table \"%s\" without a condition on column \"%s\"",
+					get_rel_name(relid), get_attname(relid, i + 1, false)),
+			 errdetail("GitLab lists what is in one of them at a time."),
+			 errhint("Say where: by \"=\" or IN with constants or parameters, or by a join on that column.")));
+}
+
 /* Makes conditions of the clauses that can be pushed down. */
 static List *
-make_conditions(RelationPlan *plan, List *clauses, List **operands)
+make_conditions(PlannerInfo *root, RelationPlan *plan, List *clauses,
+				List **operands)
 {
 	List	   *conditions = NIL;
+	bool		possible = plan->settings->resource->container == NULL;
 	ListCell   *lc;
 
 	*operands = NIL;
@@ -496,11 +537,15 @@ make_conditions(RelationPlan *plan, List *clauses, List **operands)
 		if (!pushdown_clause(&plan->table, lfirst_node(RestrictInfo, lc)->clause,
 							 false, &clause))
 			continue;
+		if (filter_needed(plan->settings->resource, clause.field))
+			possible = true;
 		conditions = lappend_int(conditions, (int) (clause.field -
 													plan->settings->resource->fields));
 		conditions = lappend_int(conditions, clause.operator);
 		*operands = lappend(*operands, copyObject(clause.operand));
 	}
+	if (!possible)
+		refuse_without_container(root, plan);
 	return conditions;
 }
 
@@ -524,13 +569,13 @@ gitlab_GetForeignPlan(PlannerInfo *root, RelOptInfo *rel, Oid foreigntableid,
 	{
 		RelOptInfo *base = find_base_rel(root, plan->table.relid);
 
-		conditions = make_conditions(plan, base->baserestrictinfo, &operands);
+		conditions = make_conditions(root, plan, base->baserestrictinfo, &operands);
 		private = list_make5(makeInteger(SCAN_COUNT), NIL, conditions,
 							 makeInteger(ORDER_NONE), makeInteger(0));
 		return make_foreignscan(tlist, NIL, 0, operands, private,
 								copyObject(tlist), NIL, outer_plan);
 	}
-	conditions = make_conditions(plan, scan_clauses, &operands);
+	conditions = make_conditions(root, plan, scan_clauses, &operands);
 	private = list_make5(makeInteger(SCAN_ROWS),
 						 needed_columns(rel, scan_clauses), conditions,
 						 makeInteger(order),

@@ -171,7 +171,10 @@ match_array(const PushdownTable *table, ScalarArrayOpExpr *op,
 	result->field = column_field(table, linitial(op->args));
 	result->operand = lsecond(op->args);
 	result->operator = CONDITION_EQUAL_ANY;
-	return result->field && result->field->type == FIELD_BIGINT &&
+	return result->field &&
+		(result->field->type == FIELD_BIGINT ||
+		 result->field->type == FIELD_TEXT) &&
+		is_safe_collation(result->field, op->inputcollid) &&
 		is_readable(result->field,
 					get_element_type(exprType((Node *) result->operand))) &&
 		comparison_operator(result->field, op->opno, &operator) &&

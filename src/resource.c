@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/tuptable.h"
+#include "http.h"
 #include "jsonc.h"
 #include "mb/pg_wchar.h"
 #include "option.h"
@@ -39,7 +40,7 @@
 static const ResourceParameter no_parameters[] = {{NULL, NULL}};
 
 static const ResourceField token_fields[] = {
-	{"id", FIELD_BIGINT, FIELD_IDENTITY},
+	{"id", FIELD_BIGINT, 0},
 	{"user_id", FIELD_BIGINT, FIELD_INSERT | FIELD_IN_PATH},
 	{"name", FIELD_TEXT, FIELD_INSERT | FIELD_REQUIRED},
 	{"description", FIELD_TEXT, FIELD_INSERT},
@@ -49,9 +50,9 @@ static const ResourceField token_fields[] = {
 	{"created_at", FIELD_TIMESTAMPTZ, 0},
 	{"last_used_at", FIELD_TIMESTAMPTZ, 0},
 	{"last_used_ips", FIELD_INET_ARRAY, 0},
-	{"expires_at", FIELD_DATE, FIELD_INSERT | FIELD_UPDATE},
+	{"expires_at", FIELD_DATE, FIELD_INSERT | FIELD_UPDATE | FIELD_NULLABLE},
 	{"granular", FIELD_BOOLEAN, 0},
-	{"token", FIELD_TEXT, FIELD_SECRET},
+	{"token", FIELD_TEXT, FIELD_SECRET | FIELD_SENSITIVE},
 };
 
 /*
@@ -94,7 +95,7 @@ static const ResourceFilter user_filters[] = {
 };
 
 static const ResourceField user_fields[] = {
-	{"id", FIELD_BIGINT, FIELD_IDENTITY},
+	{"id", FIELD_BIGINT, 0},
 	{"username", FIELD_TEXT, 0},
 	{"name", FIELD_TEXT, 0},
 	{"email", FIELD_TEXT, 0},
@@ -117,6 +118,32 @@ static const ResourceParameter user_parameters[] = {
 	{NULL, NULL}
 };
 
+/*
+ * Variables of projects and of groups differ in nothing but what they are in.
+ * A hidden one can only be made so, and then GitLab shows its value no more.
+ */
+#define VARIABLE_FIELDS(container) \
+	{container, FIELD_TEXT, FIELD_INSERT | FIELD_REQUIRED | FIELD_IN_PATH}, \
+	{"key", FIELD_TEXT, FIELD_INSERT | FIELD_REQUIRED}, \
+	{"value", FIELD_TEXT, FIELD_INSERT | FIELD_REQUIRED | FIELD_UPDATE | FIELD_SENSITIVE}, \
+	{"variable_type", FIELD_TEXT, FIELD_INSERT | FIELD_UPDATE, "\"env_var\""}, \
+	{"environment_scope", FIELD_TEXT, FIELD_INSERT | FIELD_UPDATE, "\"*\""}, \
+	{"description", FIELD_TEXT, FIELD_INSERT | FIELD_UPDATE | FIELD_NULLABLE, "null"}, \
+	{"protected", FIELD_BOOLEAN, FIELD_INSERT | FIELD_UPDATE, "false"}, \
+	{"masked", FIELD_BOOLEAN, FIELD_INSERT | FIELD_UPDATE, "false"}, \
+	{"hidden", FIELD_BOOLEAN, FIELD_INSERT, "false", "masked_and_hidden"}, \
+	{"raw", FIELD_BOOLEAN, FIELD_INSERT | FIELD_UPDATE, "false"}
+
+#define VARIABLE_FILTERS(container_field) \
+	{.field = container_field, .test = FILTER_CONTAINER, .joinable = true}, \
+	{.field = "key", .test = FILTER_LOOKUP, .exact_from = EXACT_NEVER, .joinable = true}, \
+	{.field = "environment_scope", .test = FILTER_VARIANT, .exact_from = EXACT_NEVER, .joinable = true}
+
+static const ResourceField project_variable_fields[] = {VARIABLE_FIELDS("project")};
+static const ResourceField group_variable_fields[] = {VARIABLE_FIELDS("group_path")};
+static const ResourceFilter project_variable_filters[] = {VARIABLE_FILTERS("project")};
+static const ResourceFilter group_variable_filters[] = {VARIABLE_FILTERS("group_path")};
+
 static const Resource resources[] = {
 	{
 		.name = "personal_access_tokens",
@@ -124,10 +151,13 @@ static const Resource resources[] = {
 		.singular = "personal access token",
 		.plural = "personal access tokens",
 		.path = "/personal_access_tokens",
+		.key = "id",
 		.list_parameters = no_parameters,
 		.keyset = false,
 		.owner_parameter = "user_id",
 		.writable = true,
+		.update_rule = "GitLab cannot change a token: only \"expires_at\" can be set, which replaces the token by a new one.",
+		.update_hint = "To change anything else, INSERT a new token and DELETE the old one.",
 		.fields = token_fields,
 		.nfields = lengthof(token_fields),
 		.filters = token_filters,
@@ -141,6 +171,7 @@ static const Resource resources[] = {
 		.singular = "user",
 		.plural = "users",
 		.path = "/users",
+		.key = "id",
 		.list_parameters = user_parameters,
 		.keyset = true,
 		.writable = false,
@@ -149,9 +180,54 @@ static const Resource resources[] = {
 		.filters = user_filters,
 		.nfilters = lengthof(user_filters),
 	},
+	{
+		.name = "project_variables",
+		.table_name = "gitlab_project_variables",
+		.singular = "project variable",
+		.plural = "project variables",
+		.container_path = "/projects",
+		.path = "/variables",
+		.container = "project",
+		.key = "key",
+		.variant = "environment_scope",
+		.variant_parameter = "filter[environment_scope]",
+		.list_parameters = no_parameters,
+		.writable = true,
+		.written_at_commit = true,
+		.update_rule = "GitLab cannot move a variable, rename it, or hide it later on.",
+		.update_hint = "INSERT a new variable and DELETE the old one.",
+		.role_hint = "This needs an API token with the scope \"api\", or \"read_api\" for reading, of a user with the role Maintainer in the project.",
+		.fields = project_variable_fields,
+		.nfields = lengthof(project_variable_fields),
+		.filters = project_variable_filters,
+		.nfilters = lengthof(project_variable_filters),
+	},
+	{
+		.name = "group_variables",
+		.table_name = "gitlab_group_variables",
+		.singular = "group variable",
+		.plural = "group variables",
+		.container_path = "/groups",
+		.path = "/variables",
+		.container = "group_path",
+		.key = "key",
+		.variant = "environment_scope",
+		.variant_parameter = "filter[environment_scope]",
+		.list_parameters = no_parameters,
+		.writable = true,
+		.written_at_commit = true,
+		.update_rule = "GitLab cannot move a variable, rename it, or hide it later on.",
+		.update_hint = "INSERT a new variable and DELETE the old one.",
+		.role_hint = "This needs an API token with the scope \"api\", or \"read_api\" for reading, of a user with the role Owner in the group.",
+		.fields = group_variable_fields,
+		.nfields = lengthof(group_variable_fields),
+		.filters = group_variable_filters,
+		.nfilters = lengthof(group_variable_filters),
+	},
 };
 
 const Resource *const resource_tokens = &resources[0];
+const Resource *const resource_users = &resources[1];
 
 
 /* ----------
@@ -199,6 +275,33 @@ resource_field(const Resource *resource, const char *name)
 		if (strcmp(resource->fields[i].name, name) == 0)
 			return &resource->fields[i];
 	return NULL;
+}
+
+/* Does this field name one object, in its container? */
+bool
+resource_is_key(const Resource *resource, const ResourceField *field)
+{
+	return strcmp(field->name, resource->key) == 0;
+}
+
+/*
+ * The path of a collection or, with a key, of an object in it, percent-encoded
+ * and palloc'ed.  container and key are taken as they are, in UTF-8; container
+ * is not used by a resource that has none.
+ */
+char *
+resource_path(const Resource *resource, const char *container, const char *key)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (resource->container)
+		appendStringInfo(&buf, "%s/%s", resource->container_path,
+						 http_escape_segment(container));
+	appendStringInfoString(&buf, resource->path);
+	if (key)
+		appendStringInfo(&buf, "/%s", http_escape_segment(key));
+	return buf.data;
 }
 
 static Oid
@@ -303,6 +406,16 @@ bind_column(const Resource *resource, Relation rel, Form_pg_attribute attr)
 	return field;
 }
 
+/* The first column that shows the field of that name, or 0. */
+AttrNumber
+resource_column(const ResourceField **fields, TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (fields[i] && strcmp(fields[i]->name, name) == 0)
+			return i + 1;
+	return InvalidAttrNumber;
+}
+
 /*
  * Finds the field that each column of a table shows: an array by attribute
  * number minus one, NULL for dropped columns, in the current context.  Raises
@@ -333,19 +446,18 @@ resource_bind(const Resource *resource, Relation rel)
 								RelationGetRelationName(rel)),
 						 errhint("Drop one of them, or use a view.")));
 	}
+	if (resource->container &&
+		resource_column(fields, desc, resource->container) == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
+				 errmsg("foreign table \"%s\" has no column for the field \"%s\"",
+						RelationGetRelationName(rel), resource->container),
+				 errdetail("Without it, nothing can be asked for."),
+				 errhint("Add the column: ALTER FOREIGN TABLE %s ADD COLUMN %s text.",
+						 quote_identifier(RelationGetRelationName(rel)),
+						 resource->container)));
 	return fields;
 }
-
-/* The first column that shows the field of that name, or 0. */
-AttrNumber
-resource_column(const ResourceField **fields, TupleDesc desc, const char *name)
-{
-	for (int i = 0; i < desc->natts; i++)
-		if (fields[i] && strcmp(fields[i]->name, name) == 0)
-			return i + 1;
-	return InvalidAttrNumber;
-}
-
 
 /* ----------
  * JSON to Datum
@@ -376,7 +488,7 @@ refuse_json(const Resource *resource, const ResourceField *field,
 			JsonRecord *value, const char *expected)
 {
 	const char *text = json_object_is_type(value, json_type_string) &&
-		!(field->flags & FIELD_SECRET) ? json_object_get_string(value) : NULL;
+		!(field->flags & FIELD_SENSITIVE) ? json_object_get_string(value) : NULL;
 
 	if (text && !may_be_shown(text, json_object_get_string_len(value)))
 		text = NULL;
@@ -661,6 +773,19 @@ resource_integer(JsonRecord *record, const char *name, int64 *number)
 	return *number > 0 && json_object_get_uint64(value) <= (uint64) PG_INT64_MAX;
 }
 
+/* A string of a record, in UTF-8, which belongs to it; NULL if it is none. */
+const char *
+resource_text(JsonRecord *record, const char *name)
+{
+	JsonRecord *value;
+
+	if (!json_object_is_type(record, json_type_object) ||
+		!json_object_object_get_ex(record, name, &value) ||
+		!json_object_is_type(value, json_type_string))
+		return NULL;
+	return json_object_get_string(value);
+}
+
 /* The same for the id. */
 bool
 resource_id(JsonRecord *record, int64 *id)
@@ -727,9 +852,12 @@ checked_json(JsonRecord *object)
 	return object;
 }
 
-/* A new JSON object that goes with the current memory context. */
-static JsonRecord *
-owned_object(void)
+/*
+ * A new JSON object that goes with the current memory context.  Raises an error
+ * when memory is short.
+ */
+JsonRecord *
+resource_new_record(void)
 {
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
@@ -820,6 +948,51 @@ add_datum(JsonRecord *object, const ResourceField *field, Datum value)
 	elog(ERROR, "field \"%s\" can't be written", field->name);
 }
 
+/* Sets a field of a record, to JSON's null for NULL.  Raises errors. */
+void
+resource_set(JsonRecord *record, const ResourceValue *value)
+{
+	json_object_object_del(record, value->field->name);
+	if (value->isnull)
+		add_member(record, value->field->name, NULL);
+	else
+		add_datum(record, value->field, value->value);
+}
+
+/* A record as JSON text, palloc'ed, in UTF-8. */
+char *
+resource_json(JsonRecord *record)
+{
+	const char *text = json_object_to_json_string_ext(record,
+													  JSON_C_TO_STRING_PLAIN);
+
+	if (text == NULL)
+		checked_json(NULL);
+	return pstrdup(text);
+}
+
+/*
+ * Some fields have another name in a creation, where they are only sent if they
+ * are true.
+ */
+static void
+rename_for_creation(const Resource *resource, JsonRecord *object)
+{
+	for (int i = 0; i < resource->nfields; i++)
+	{
+		const ResourceField *field = &resource->fields[i];
+		JsonRecord *value;
+
+		if (field->create_as == NULL ||
+			!json_object_object_get_ex(object, field->name, &value))
+			continue;
+		if (json_object_get_boolean(value))
+			add_member(object, field->create_as,
+					   checked_json(json_object_new_boolean(true)));
+		json_object_object_del(object, field->name);
+	}
+}
+
 /*
  * The body of a request that creates an object, as a palloc'ed string in
  * UTF-8: what INSERT may set is copied from the record `like`, if one is
@@ -829,8 +1002,7 @@ char *
 resource_body(const Resource *resource, JsonRecord *like,
 			  const ResourceValue *values, int nvalues)
 {
-	JsonRecord *object = owned_object();
-	const char *body;
+	JsonRecord *object = resource_new_record();
 
 	for (int i = 0; like && i < resource->nfields; i++)
 	{
@@ -846,13 +1018,35 @@ resource_body(const Resource *resource, JsonRecord *like,
 	{
 		if (values[i].isnull)
 			json_object_object_del(object, values[i].field->name);
-		else
-			add_datum(object, values[i].field, values[i].value);
+		else if (!(values[i].field->flags & FIELD_IN_PATH))
+			resource_set(object, &values[i]);
 	}
-	body = json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN);
-	if (body == NULL)
-		checked_json(NULL);
-	return pstrdup(body);
+	rename_for_creation(resource, object);
+	return resource_json(object);
+}
+
+/*
+ * What a creation with these values will have made, as far as that is known:
+ * a record that goes with the current memory context.
+ */
+JsonRecord *
+resource_draft(const Resource *resource, const ResourceValue *values,
+			   int nvalues)
+{
+	JsonRecord *record = resource_new_record();
+
+	for (int i = 0; i < resource->nfields; i++)
+	{
+		const ResourceField *field = &resource->fields[i];
+
+		if (field->initial)
+			add_member(record, field->name,
+					   json_tokener_parse(field->initial));
+	}
+	for (int i = 0; i < nvalues; i++)
+		if (!values[i].isnull)
+			resource_set(record, &values[i]);
+	return record;
 }
 
 

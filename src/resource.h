@@ -42,25 +42,32 @@ typedef enum FieldType
 #define FIELD_REQUIRED		0x02	/* INSERT must give it a value */
 #define FIELD_UPDATE		0x04	/* UPDATE may change it */
 #define FIELD_SECRET		0x08	/* only in RETURNING */
-#define FIELD_IDENTITY		0x10	/* names one object for good */
+#define FIELD_NULLABLE		0x10	/* UPDATE may set it to null */
 /* How the field reads once the object is revoked. */
 #define FIELD_TRUE_WHEN_REVOKED		0x20
 #define FIELD_FALSE_WHEN_REVOKED	0x40
 /* How it is sent and read. */
 #define FIELD_IN_PATH		0x80	/* part of the URL, not of the body */
 #define FIELD_NULL_IS_FALSE	0x100	/* old rows hold null and mean false */
+#define FIELD_SENSITIVE		0x200	/* holds a secret */
 
 typedef struct ResourceField
 {
 	const char *name;			/* in JSON, and by default of the column */
 	FieldType	type;
 	int			flags;
+	const char *initial;		/* what GitLab gives a new object without a
+								 * value for it, as JSON; NULL: not known */
+	const char *create_as;		/* what it is called in a creation, where it
+								 * is sent only if true; or NULL */
 } ResourceField;
 
 /* What a condition has to say of a field for a parameter to be sent. */
 typedef enum FilterTest
 {
+	FILTER_CONTAINER,			/* equal: part of the collection's path */
 	FILTER_LOOKUP,				/* equal: path/<value> instead of the list */
+	FILTER_VARIANT,				/* equal: parameter=<value>, in a lookup only */
 	FILTER_EQUAL,				/* parameter=<value> */
 	FILTER_TRUE,				/* it is true: parameter=constant */
 	FILTER_FALSE,				/* it is false: parameter=constant */
@@ -115,12 +122,25 @@ typedef struct Resource
 	const char *singular;		/* for messages: "personal access token" */
 	const char *plural;
 	const char *path;			/* collection below /api/v4; one object is at
-								 * path/<id> */
+								 * path/<key> */
+	const char *container;		/* field that names what the objects are in,
+								 * which GitLab's answers leave out; NULL: they
+								 * are in one collection */
+	const char *container_path; /* put before path, as
+								 * container_path/<container> */
+	const char *key;			/* field whose value names one object */
+	const char *variant;		/* field that tells objects with the same key
+								 * in a container apart, or NULL */
+	const char *variant_parameter;	/* query parameter that selects by it */
 	const ResourceParameter *list_parameters;	/* ends with a NULL name */
 	bool		keyset;			/* paged by keyset, not by offset */
 	const char *owner_parameter;	/* a listing for an unknown owner is not
 									 * empty but refused: 404, or 401 */
 	bool		writable;
+	bool		written_at_commit;	/* not at once */
+	const char *update_rule;	/* what UPDATE can do: detail and hint */
+	const char *update_hint;
+	const char *role_hint;		/* who may do it: a hint; or NULL */
 	const ResourceField *fields;
 	int			nfields;
 	const ResourceFilter *filters;
@@ -138,6 +158,7 @@ typedef struct ResourceValue
 } ResourceValue;
 
 extern const Resource *const resource_tokens;
+extern const Resource *const resource_users;
 
 extern const Resource *resource_find(const char *name);
 extern const char *resource_names(void);
@@ -145,6 +166,8 @@ extern const Resource *resource_next(const Resource *resource);
 extern const ResourceField *resource_field(const Resource *resource,
 										   const char *name);
 
+extern bool resource_is_key(const Resource *resource,
+							const ResourceField *field);
 extern const ResourceField **resource_bind(const Resource *resource,
 										   Relation rel);
 extern AttrNumber resource_column(const ResourceField **fields, TupleDesc desc,
@@ -161,6 +184,14 @@ extern void resource_fill_slot(const Resource *resource,
 							   Bitmapset *wanted, JsonRecord *record,
 							   bool revoked, bool secrets,
 							   struct TupleTableSlot *slot);
+extern char *resource_path(const Resource *resource, const char *container,
+						   const char *key);
+extern const char *resource_text(JsonRecord *record, const char *name);
+extern JsonRecord *resource_new_record(void);
+extern void resource_set(JsonRecord *record, const ResourceValue *value);
+extern char *resource_json(JsonRecord *record);
+extern JsonRecord *resource_draft(const Resource *resource,
+								  const ResourceValue *values, int nvalues);
 extern char *resource_body(const Resource *resource,
 						   JsonRecord *like,
 						   const ResourceValue *values, int nvalues);

@@ -48,7 +48,7 @@ typedef struct GitLabScan
 	MemoryContext pass_context; /* holds what follows */
 	Condition  *conditions;
 	int			nconditions;
-	bool		pending;		/* the transaction had changed tokens before */
+	TransactionView *view;		/* what the transaction makes of records */
 	Stream **streams;		/* to be read one after the other */
 	int			nstreams;
 	int			current;
@@ -160,68 +160,41 @@ listing_of(const GitLabScan *scan, List *parameters)
 		listing.order_by = "id";
 	else if (scan->order != ORDER_NONE)
 	{
-		ApiParameter *sort = palloc(sizeof(ApiParameter));
-
 		listing.order_by = "expires_at";
 		listing.descending = scan->order == ORDER_EXPIRES_DESC;
-		sort->name = "sort";
-		sort->value = listing.descending ? "expires_desc" : "expires_asc";
-		listing.parameters = lappend(listing.parameters, sort);
+		listing.parameters =
+			list_concat_copy(parameters,
+							 api_parameter("sort", listing.descending ?
+										   "expires_desc" : "expires_asc"));
 	}
 	return listing;
 }
 
-/* One listing for each value of a parameter that takes one at a time. */
-static void
-open_split(GitLabScan *scan, const FilterRequest *request)
-{
-	scan->nstreams = request->nids;
-	scan->streams = palloc0(sizeof(Stream *) * request->nids);
-	for (int i = 0; i < request->nids; i++)
-	{
-		ApiParameter *parameter = palloc(sizeof(ApiParameter));
-		StreamListing	listing;
-
-		parameter->name = request->split;
-		parameter->value = psprintf(INT64_FORMAT, request->ids[i]);
-		listing = listing_of(scan, lcons(parameter,
-										 list_copy(request->parameters)));
-
-		/* their first pages are read ahead instead */
-		listing.concurrency = 1;
-		scan->streams[i] = stream_list(scan->client, scan->settings->resource,
-									&listing);
-	}
-}
-
-/* Opens the streams that bring the rows of a request. */
+/*
+ * Opens the streams that bring the rows of a request: one for all lookups, or
+ * one for each collection.
+ */
 static void
 open_streams(GitLabScan *scan, const FilterRequest *request)
 {
 	const Resource *resource = scan->settings->resource;
-	StreamListing	listing;
 
 	scan->current = 0;
-	if (request->nothing)
+	scan->nstreams = request->lookup && request->ntargets > 0 ? 1 :
+		request->ntargets;
+	scan->streams = palloc0(sizeof(Stream *) * Max(scan->nstreams, 1));
+	for (int i = 0; i < scan->nstreams; i++)
 	{
-		scan->nstreams = 0;
-		return;
-	}
-	if (!request->lookup && request->split)
-	{
-		open_split(scan, request);
-		return;
-	}
-	scan->nstreams = 1;
-	scan->streams = palloc(sizeof(Stream *));
-	if (request->lookup)
-		scan->streams[0] = stream_lookup(scan->client, resource, request->ids,
-									  request->nids,
-									  scan->settings->concurrency);
-	else
-	{
-		listing = listing_of(scan, request->parameters);
-		scan->streams[0] = stream_list(scan->client, resource, &listing);
+		StreamListing listing = listing_of(scan, request->parameters);
+
+		listing.target = &request->targets[i];
+		/* the first pages of several are read ahead instead */
+		if (scan->nstreams > 1)
+			listing.concurrency = 1;
+		scan->streams[i] = request->lookup ?
+			stream_lookup(scan->client, resource, request->targets,
+						  request->ntargets, scan->settings->concurrency) :
+			stream_list(scan->client, resource, &listing);
 	}
 }
 
@@ -252,26 +225,30 @@ next_record(GitLabScan *scan)
 }
 
 /*
- * How this transaction makes a record look.  The running command may have made
- * its first token after the scan began, so "pending" does not tell.
+ * The next record as this transaction makes it look: what it has changed, and
+ * in the end what GitLab does not know yet.
  */
-static TokenView
-view_of(const GitLabScan *scan, JsonRecord *record)
+static JsonRecord *
+next_view(GitLabScan *scan, bool *revoked)
 {
-	int64		id;
+	JsonRecord *record;
 
-	if (scan->settings->resource != resource_tokens ||
-		!resource_id(record, &id))
-		return TOKEN_AS_READ;
-	return transaction_view(scan->settings->serverid, id, scan->curcid);
+	*revoked = false;
+	while ((record = next_record(scan)) != NULL)
+	{
+		record = transaction_view_record(scan->view, record, revoked);
+		if (record)
+			return record;
+	}
+	return transaction_view_rest(scan->view);
 }
 
 static void
 begin_pass(ForeignScanState *node, GitLabScan *scan)
 {
 	scan->begun = true;
-	scan->pending = scan->settings->resource == resource_tokens &&
-		transaction_pending(scan->settings->serverid);
+	scan->view = transaction_view(scan->settings->serverid,
+								  scan->settings->resource, scan->curcid);
 	evaluate_operands(node, scan);
 }
 
@@ -299,6 +276,7 @@ next_row(ForeignScanState *node, GitLabScan *scan)
 	const Resource *resource = scan->settings->resource;
 	TupleTableSlot *slot = node->ss.ss_ScanTupleSlot;
 	JsonRecord *record;
+	bool		revoked;
 	MemoryContext saved;
 
 	if (!scan->begun)
@@ -307,23 +285,19 @@ next_row(ForeignScanState *node, GitLabScan *scan)
 		begin_pass(node, scan);
 		open_streams(scan, filter_request(resource, scan->settings->version,
 										  scan->conditions, scan->nconditions,
-										  scan->pending, false));
+										  transaction_view_differs(scan->view),
+										  false));
 		MemoryContextSwitchTo(saved);
 	}
-	while ((record = next_record(scan)) != NULL)
-	{
-		TokenView	view = view_of(scan, record);
-
-		if (view == TOKEN_HIDDEN)
-			continue;
-		MemoryContextReset(scan->row_context);
-		saved = MemoryContextSwitchTo(scan->row_context);
-		resource_fill_slot(resource, scan->fields, scan->columns, record,
-						   view == TOKEN_REVOKED, false, slot);
-		MemoryContextSwitchTo(saved);
-		return slot;
-	}
-	return ExecClearTuple(slot);
+	record = next_view(scan, &revoked);
+	if (record == NULL)
+		return ExecClearTuple(slot);
+	MemoryContextReset(scan->row_context);
+	saved = MemoryContextSwitchTo(scan->row_context);
+	resource_fill_slot(resource, scan->fields, scan->columns, record, revoked,
+					   false, slot);
+	MemoryContextSwitchTo(saved);
+	return slot;
 }
 
 /* Counts by reading, where GitLab's total is not what is asked for. */
@@ -331,17 +305,16 @@ static int64
 count_records(GitLabScan *scan, const FilterRequest *request)
 {
 	JsonRecord *record;
+	bool		revoked;
 	int64		count = 0;
 
 	open_streams(scan, request);
-	while ((record = next_record(scan)) != NULL)
+	while ((record = next_view(scan, &revoked)) != NULL)
 	{
-		TokenView	view = view_of(scan, record);
 		MemoryContext saved = MemoryContextSwitchTo(scan->row_context);
 
-		if (view != TOKEN_HIDDEN &&
-			filter_matches(scan->settings->resource, scan->conditions,
-						   scan->nconditions, record, view == TOKEN_REVOKED))
+		if (filter_matches(scan->settings->resource, scan->conditions,
+						   scan->nconditions, record, revoked))
 			count++;
 		MemoryContextSwitchTo(saved);
 		MemoryContextReset(scan->row_context);
@@ -355,20 +328,23 @@ count_rows(ForeignScanState *node, GitLabScan *scan)
 	const Resource *resource = scan->settings->resource;
 	int			version = scan->settings->version;
 	FilterRequest *request;
+	bool		differs;
 	int64		count = -1;
 
 	begin_pass(node, scan);
+	differs = transaction_view_differs(scan->view);
 	request = filter_request(resource, version, scan->conditions,
-							 scan->nconditions, scan->pending, true);
+							 scan->nconditions, differs, true);
 	if (request->nothing)
 		return 0;
-	if (request->exact && !scan->pending && !request->lookup && !request->split)
-		count = stream_total(scan->client, resource, request->parameters);
+	if (request->exact && !differs && !request->lookup && request->ntargets == 1)
+		count = stream_total(scan->client, resource, request->targets,
+							 request->parameters);
 	if (count >= 0)
 		return count;
 	return count_records(scan, filter_request(resource, version,
 											  scan->conditions,
-											  scan->nconditions, scan->pending,
+											  scan->nconditions, differs,
 											  false));
 }
 
@@ -423,6 +399,7 @@ gitlab_ReScanForeignScan(ForeignScanState *node)
 		if (scan->nstreams == 1 && stream_rewind(scan->streams[0]))
 		{
 			scan->current = 0;
+			transaction_view_rewind(scan->view);
 			return;
 		}
 	}
@@ -457,6 +434,27 @@ append_parameter(StringInfo buf, const char *name, const char *value)
 }
 
 /*
+ * Appends the path of a request: braces stand for what is not constant, or is
+ * one of several.
+ */
+static void
+append_path(StringInfo buf, const Resource *resource,
+			const FilterRequest *request, const char *expression, bool lookup)
+{
+	const char *container = request->ntargets == 1 ?
+		request->targets[0].container : NULL;
+
+	if (resource->container == NULL || container)
+		appendStringInfoString(buf, resource_path(resource, container, NULL));
+	else
+		appendStringInfo(buf, "%s/%s%s", resource->container_path,
+						 expression ? expression : "{each of several}",
+						 resource->path);
+	if (lookup)
+		appendStringInfo(buf, "/:%s", resource->key);
+}
+
+/*
  * Shows the request that the scan makes.  Parameters that depend on something
  * other than constants are shown by their expressions, in braces.
  */
@@ -470,55 +468,64 @@ explain_request(ForeignScanState *node, GitLabScan *scan, ForeignScan *fsplan,
 	Condition  *known = palloc(sizeof(Condition) * Max(scan->nconditions, 1));
 	FilterRequest *request;
 	StringInfoData buf;
+	const char *container = NULL;
 	int			nknown = 0;
 	bool		lookup = false;
+	List	   *expressions = NIL;	/* of ApiParameter, in braces */
 	ListCell   *lc;
 
-	initStringInfo(&buf);
 	for (int i = 0; i < scan->nconditions; i++)
 	{
+		const Condition *condition = &scan->conditions[i];
 		Node	   *operand = list_nth(fsplan->fdw_exprs, i);
+		char	   *expression;
 
-		if (scan->conditions[i].field->flags & FIELD_IDENTITY)
+		if (resource_is_key(resource, condition->field))
 			lookup = true;
-		else if (IsA(operand, Const))
+		if (IsA(operand, Const))
 		{
-			known[nknown] = scan->conditions[i];
+			known[nknown] = *condition;
 			known[nknown].operand = ((Const *) operand)->constvalue;
 			known[nknown++].isnull = ((Const *) operand)->constisnull;
+			continue;
 		}
+		expression = psprintf("{%s}", deparse_expression(operand, context,
+														 es->verbose, false));
+		if (filter_needed(resource, condition->field))
+			container = expression;
+		else if (!resource_is_key(resource, condition->field))
+			foreach(lc, filter_parameters(resource, condition))
+				expressions = list_concat(expressions,
+										  api_parameter(lfirst(lc), expression));
 	}
 	request = filter_request(resource, scan->settings->version, known, nknown,
 							 false, scan->kind == SCAN_COUNT);
+	initStringInfo(&buf);
 	if (request->nothing)
-		appendStringInfoString(&buf, "none");
-	else
-		appendStringInfo(&buf, "GET %s%s", resource->path, lookup ? "/:id" : "");
-	if (!lookup && !request->nothing)
 	{
-		StreamListing	listing = listing_of(scan, request->parameters);
+		ExplainPropertyText("GitLab Request", "none", es);
+		return;
+	}
+	appendStringInfoString(&buf, "GET ");
+	append_path(&buf, resource, request, container, lookup);
+	if (!lookup)
+	{
+		StreamListing listing = listing_of(scan, request->parameters);
 
 		foreach(lc, listing.parameters)
-		{
-			ApiParameter *parameter = lfirst(lc);
-
-			append_parameter(&buf, parameter->name, parameter->value);
-		}
-		if (request->split)
-			append_parameter(&buf, request->split, "{each of several}");
-		for (int i = 0; i < scan->nconditions; i++)
-		{
-			Node	   *operand = list_nth(fsplan->fdw_exprs, i);
-			char	   *expression;
-
-			if (IsA(operand, Const))
-				continue;
-			expression = deparse_expression(operand, context, es->verbose, false);
-			foreach(lc, filter_parameters(resource, &scan->conditions[i]))
-				append_parameter(&buf, lfirst(lc),
-								 psprintf("{%s}", expression));
-		}
+			append_parameter(&buf, ((ApiParameter *) lfirst(lc))->name,
+							 ((ApiParameter *) lfirst(lc))->value);
 	}
+	if (request->ntargets > 0)
+		foreach(lc, request->targets[0].parameters)
+			append_parameter(&buf, ((ApiParameter *) lfirst(lc))->name,
+							 request->ntargets == 1 || lookup ?
+							 ((ApiParameter *) lfirst(lc))->value :
+							 "{each of several}");
+	if (!lookup || resource->variant)
+		foreach(lc, expressions)
+			append_parameter(&buf, ((ApiParameter *) lfirst(lc))->name,
+							 ((ApiParameter *) lfirst(lc))->value);
 	ExplainPropertyText("GitLab Request", buf.data, es);
 }
 

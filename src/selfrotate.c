@@ -34,11 +34,11 @@
 #include "funcapi.h"
 #include "functions.h"
 #include "miscadmin.h"
-#include "modify.h"
 #include "nodes/makefuncs.h"
 #include "option.h"
 #include "storage/lock.h"
 #include "storage/pmsignal.h"
+#include "token.h"
 #include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -389,7 +389,7 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "unexpected result type of gitlab_pat_rotate_self()");
 	if (has_expiry)
-		modify_check_expiry(expiry);
+		token_check_expiry(expiry);
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
 	MemoryContextSwitchTo(context);
@@ -420,7 +420,7 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	error_context_stack = context_stack;
 	RESUME_INTERRUPTS();
 	explicit_bzero(rotation.new_secret, strlen(rotation.new_secret));
-	if (transaction_log_changes)
+	if (quiet_log_changes)
 		ereport(api_log_level(),
 				(errmsg("personal access token " INT64_FORMAT " created in place of " INT64_FORMAT " on server \"%s\" for the user mapping of role \"%s\"",
 						rotation.new_id, rotation.old_id,

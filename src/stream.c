@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "api.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "jsonc.h"
 #include "lib/integerset.h"
@@ -29,6 +30,9 @@
 #include "stream.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+
+/* Rows a request where a lookup turns out to be a listing. */
+#define LOOKUP_PAGE_SIZE 100
 
 /* A scan whose pages bring no new id this often running would never end. */
 #define MAX_BARREN_PAGES 3
@@ -40,15 +44,16 @@ typedef enum StreamKind
 {
 	STREAM_PAGES,				/* offset paging */
 	STREAM_KEYSET,				/* each page names the next one */
-	STREAM_LOOKUPS				/* one id a step */
+	STREAM_LOOKUPS				/* one object a step */
 } StreamKind;
 
-/* The ids that were delivered. */
+/* What was delivered: by id, or by name where objects have no id. */
 typedef struct SeenIds
 {
-	IntegerSet *ascending;		/* those that came in ascending order */
+	IntegerSet *ascending;		/* ids that came in ascending order */
 	uint64		highest;
-	HTAB	   *stragglers;		/* the others, or NULL */
+	HTAB	   *stragglers;		/* the other ids, or NULL */
+	HTAB	   *names;			/* or NULL */
 	MemoryContext context;
 } SeenIds;
 
@@ -60,7 +65,8 @@ struct Stream
 	MemoryContext context;
 	StreamListing	listing;
 	int			concurrency;
-	int64	   *ids;			/* of lookups */
+	const ApiTarget *targets;	/* one for each lookup, or that of the listing */
+	ApiTarget	whole;			/* the target of a resource's only collection */
 	const char *action;			/* for messages */
 	SeenIds    *seen;
 
@@ -72,6 +78,10 @@ struct Stream
 	ApiCall   **window;			/* by step modulo concurrency + 1 */
 	char	   *cursor;			/* of the next page, by keyset */
 	bool		fitted;			/* the first page is smaller than the others */
+
+	/* lookups of what is in containers */
+	Stream	   *instead;		/* a listing in place of the lookup that did
+								 * not bring one object, or NULL */
 
 	/* noticing changes */
 	char	   *frozen_at;		/* pages after the first were created by then */
@@ -137,6 +147,8 @@ stream_list(ApiClient *client, const Resource *resource, const StreamListing *li
 	MemoryContext saved = MemoryContextSwitchTo(stream->context);
 
 	stream->listing = *listing;
+	stream->whole.path = resource->path;
+	stream->targets = listing->target ? listing->target : &stream->whole;
 	stream->fitted = stream->kind == STREAM_PAGES &&
 		listing->first_page_size > 0 &&
 		listing->first_page_size < listing->page_size;
@@ -147,20 +159,28 @@ stream_list(ApiClient *client, const Resource *resource, const StreamListing *li
 	return stream;
 }
 
-/* Starts looking up some ids, which must be distinct; they are copied. */
+/*
+ * Starts looking up objects, which must be distinct.  The targets must live as
+ * long as the stream.
+ */
 Stream *
-stream_lookup(ApiClient *client, const Resource *resource, const int64 *ids,
-		   int nids, int concurrency)
+stream_lookup(ApiClient *client, const Resource *resource,
+			  const ApiTarget *targets, int ntargets, int concurrency)
 {
-	Stream  *stream = stream_create(client, resource, STREAM_LOOKUPS,
+	Stream	   *stream = stream_create(client, resource, STREAM_LOOKUPS,
 									   concurrency);
 
-	stream->ids = MemoryContextAlloc(stream->context,
-									 sizeof(int64) * Max(nids, 1));
-	if (nids > 0)
-		memcpy(stream->ids, ids, sizeof(int64) * nids);
-	stream->last = nids;
+	stream->targets = targets;
+	stream->last = ntargets;
 	return stream;
+}
+
+/* The target that a step is about. */
+static const ApiTarget *
+step_target(const Stream *stream, int64 step)
+{
+	return stream->kind == STREAM_LOOKUPS ? &stream->targets[step - 1] :
+		stream->targets;
 }
 
 static int
@@ -200,22 +220,32 @@ add_parameters(Stream *stream, ApiCall *call, bool frozen)
 		http_add_parameter(call->exchange, p->name, p->value);
 }
 
+/* A call for what a target names. */
+static ApiCall *
+target_call(Stream *stream, const ApiTarget *target, const char *path)
+{
+	ApiCall    *call = api_client_call(stream->client, "GET", path);
+	ListCell   *lc;
+
+	call->resource = stream->resource;
+	foreach(lc, target->parameters)
+	{
+		ApiParameter *parameter = lfirst(lc);
+
+		http_add_parameter(call->exchange, parameter->name, parameter->value);
+	}
+	return call;
+}
+
 static ApiCall *
 step_call(Stream *stream, int64 step)
 {
-	const Resource *resource = stream->resource;
-	char		path[128];
+	const ApiTarget *target = step_target(stream, step);
+	ApiCall    *call = target_call(stream, target, target->path);
 	char		number[32];
-	ApiCall    *call;
 
 	if (stream->kind == STREAM_LOOKUPS)
-	{
-		snprintf(path, sizeof(path), "%s/" INT64_FORMAT, resource->path,
-				 stream->ids[step - 1]);
-		return api_client_call(stream->client, "GET", path);
-	}
-
-	call = api_client_call(stream->client, "GET", resource->path);
+		return call;
 	add_parameters(stream, call, stream->frozen_at != NULL);
 	snprintf(number, sizeof(number), "%d", page_size(stream));
 	http_add_parameter(call->exchange, "per_page", number);
@@ -340,9 +370,46 @@ finish_step(Stream *stream, int64 step)
 	}
 }
 
+/* A table of names, which are texts of any length. */
+static uint32
+hash_name(const void *key, Size size)
+{
+	const char *name = *(const char *const *) key;
+
+	return DatumGetUInt32(hash_any((const unsigned char *) name, strlen(name)));
+}
+
+static int
+compare_names(const void *a, const void *b, Size size)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
+
+/* Is this name new to the stream? */
+static bool
+is_new_name(SeenIds *seen, const char *key, const char *variant)
+{
+	HASHCTL		ctl = {.keysize = sizeof(char *), .entrysize = sizeof(char *),
+		.hash = hash_name, .match = compare_names, .hcxt = seen->context
+	};
+	MemoryContext saved = MemoryContextSwitchTo(seen->context);
+	char	   *name = psprintf("%s\n%s", key, variant ? variant : "");
+	bool		found;
+
+	if (seen->names == NULL)
+		seen->names = hash_create("GitLab names", 256, &ctl,
+								  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+								  HASH_CONTEXT);
+	(void) hash_search(seen->names, &name, HASH_ENTER, &found);
+	if (found)
+		pfree(name);
+	MemoryContextSwitchTo(saved);
+	return !found;
+}
+
 /* Is this id new to the stream? */
 static bool
-is_new(SeenIds *seen, int64 id)
+is_new_id(SeenIds *seen, int64 id)
 {
 	bool		found;
 
@@ -376,6 +443,39 @@ refuse_answer(Stream *stream, ApiCall *call, const char *detail)
 					call->connection->server_name),
 			 errdetail("%s (%s %s).", detail, call->exchange->method,
 					   call->exchange->target)));
+}
+
+/* Are the resource's objects known by numbers, or else by names? */
+static bool
+has_ids(const Resource *resource)
+{
+	return resource->variant == NULL;
+}
+
+/*
+ * Is this record new to the stream?  An error if it does not say which it is.
+ */
+static bool
+is_new(Stream *stream, ApiCall *call, JsonRecord *record)
+{
+	const Resource *resource = stream->resource;
+	const char *key;
+	int64		id;
+
+	if (has_ids(resource))
+	{
+		if (!resource_id(record, &id))
+			refuse_answer(stream, call,
+						  "An element of the answer has no valid field \"id\"");
+		return is_new_id(stream->seen, id);
+	}
+	key = resource_text(record, resource->key);
+	if (key == NULL)
+		refuse_answer(stream, call,
+					  psprintf("An element of the answer has no valid field \"%s\"",
+							   resource->key));
+	return is_new_name(stream->seen, key,
+					   resource_text(record, resource->variant));
 }
 
 pg_noreturn static void
@@ -449,6 +549,24 @@ check_order(Stream *stream, ApiCall *call, JsonRecord *record)
 	return true;
 }
 
+/* Says in a record what it is in, which GitLab's answer leaves out. */
+static void
+add_container(Stream *stream, JsonRecord *record, const ApiTarget *target)
+{
+	JsonRecord *value;
+
+	if (target->container == NULL)
+		return;
+	value = json_object_new_string(target->container);
+	if (value && json_object_object_add(record, stream->resource->container,
+										value) == 0)
+		return;
+	json_object_put(value);
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
+			 errmsg("out of memory")));
+}
+
 /* Takes the records of a page that have not come before. */
 static void
 take_page(Stream *stream, ApiCall *call)
@@ -463,13 +581,10 @@ take_page(Stream *stream, ApiCall *call)
 	for (size_t i = 0; i < n; i++)
 	{
 		JsonRecord *record = json_object_array_get_idx(call->record, i);
-		int64		id;
 
-		if (!resource_id(record, &id))
-			refuse_answer(stream, call,
-						  "An element of the answer has no valid field \"id\"");
-		if (!is_new(stream->seen, id) || !check_order(stream, call, record))
+		if (!is_new(stream, call, record) || !check_order(stream, call, record))
 			continue;
+		add_container(stream, record, stream->targets);
 		stream->records[stream->nrecords++] = record;
 	}
 	if (n == 0)
@@ -490,15 +605,52 @@ take_page(Stream *stream, ApiCall *call)
 
 /* Takes the record that a lookup brought. */
 static void
-take_object(Stream *stream, ApiCall *call, int64 wanted)
+take_object(Stream *stream, ApiCall *call, const ApiTarget *target)
 {
+	const char *field = stream->resource->key;
+	const char *key;
+	char		number[32];
 	int64		id;
 
-	if (!resource_id(call->record, &id) || id != wanted)
+	if (has_ids(stream->resource))
+	{
+		snprintf(number, sizeof(number), INT64_FORMAT,
+				 resource_id(call->record, &id) ? id : 0);
+		key = number;
+	}
+	else
+		key = resource_text(call->record, field);
+	if (key == NULL || strcmp(key, target->key) != 0)
 		refuse_answer(stream, call,
-					  "The answer is not an object with the \"id\" that was asked for");
+					  psprintf("The answer is not an object with the \"%s\" that was asked for",
+							   field));
+	add_container(stream, call->record, target);
 	stream->records = palloc(sizeof(JsonRecord *));
 	stream->records[stream->nrecords++] = call->record;
+}
+
+/*
+ * Lists all that there is with the key of a lookup, in its place: because more
+ * than one object has it; or because none has, which GitLab also says when what
+ * it should be in is not there, and too much depends on it to take it at its
+ * word.
+ */
+static void
+list_instead(Stream *stream, const ApiTarget *target)
+{
+	MemoryContext saved = MemoryContextSwitchTo(stream->context);
+	ApiTarget  *collection = palloc0(sizeof(ApiTarget));
+	StreamListing listing = {
+		.target = collection,
+		.page_size = LOOKUP_PAGE_SIZE,
+		.concurrency = 1
+	};
+
+	collection->path = resource_path(stream->resource, target->container, NULL);
+	collection->container = target->container;
+	stream->instead = stream_list(stream->client, stream->resource, &listing);
+	stream->restarted = true;
+	MemoryContextSwitchTo(saved);
 }
 
 /*
@@ -645,6 +797,18 @@ must_unfit(Stream *stream)
 	return true;
 }
 
+static bool
+names_owner(const Stream *stream, List *parameters)
+{
+	ListCell   *lc;
+
+	foreach(lc, parameters)
+		if (strcmp(((ApiParameter *) lfirst(lc))->name,
+				   stream->resource->owner_parameter) == 0)
+			return true;
+	return false;
+}
+
 /*
  * Can a refusal mean that there is nothing, rather than that something is
  * wrong?  That is so for a lookup, and for the beginning of a listing for an
@@ -653,17 +817,44 @@ must_unfit(Stream *stream)
 static bool
 may_be_absent(const Stream *stream, int64 step)
 {
-	ListCell   *lc;
-
 	if (stream->kind == STREAM_LOOKUPS)
 		return true;
-	if (step > 1 || stream->resource->owner_parameter == NULL)
-		return false;
-	foreach(lc, stream->listing.parameters)
-		if (strcmp(((ApiParameter *) lfirst(lc))->name,
-				   stream->resource->owner_parameter) == 0)
-			return true;
-	return false;
+	return step == 1 && stream->resource->owner_parameter &&
+		(names_owner(stream, stream->listing.parameters) ||
+		 names_owner(stream, stream->targets->parameters));
+}
+
+/*
+ * Does GitLab say that a key alone names more than one object?  Its status for
+ * that has not been the same in all versions.
+ */
+static bool
+is_conflict(ApiCall *call)
+{
+	return api_call_judge(call) == API_REFUSED &&
+		(call->exchange->status == 409 || call->exchange->status == 400);
+}
+
+/* The next record of the listing in place of a lookup, or NULL. */
+static JsonRecord *
+next_instead(Stream *stream)
+{
+	while (stream->instead)
+	{
+		const char *key = step_target(stream, stream->current)->key;
+		JsonRecord *record = stream_next(stream->instead);
+		const char *found = record ?
+			resource_text(record, stream->resource->key) : NULL;
+
+		if (record == NULL)
+		{
+			stream_end(stream->instead);
+			stream->instead = NULL;
+		}
+		else if (found && strcmp(found, key) == 0)
+			return record;
+	}
+	return NULL;
 }
 
 /* Makes the records of the next step current.  False: there is none. */
@@ -673,6 +864,7 @@ next_step(Stream *stream)
 	int64		step;
 	MemoryContext saved;
 	ApiCall    *call;
+	const ApiTarget *target;
 
 	/* at the end the records stay, for stream_rewind() */
 	if (stream->kind == STREAM_LOOKUPS ? stream->current == stream->last :
@@ -688,15 +880,24 @@ next_step(Stream *stream)
 
 	send_ahead(stream, step);
 	call = finish_step(stream, step);
+	target = step_target(stream, step);
 	saved = MemoryContextSwitchTo(stream->step_context);
 	if (api_call_judge(call) == API_REFUSED && may_be_absent(stream, step) &&
 		api_means_absent(stream->client, call))
-		stream->ended = stream->kind != STREAM_LOOKUPS;
+	{
+		if (stream->kind != STREAM_LOOKUPS)
+			stream->ended = true;
+		else if (target->container)
+			list_instead(stream, target);
+	}
+	else if (stream->kind == STREAM_LOOKUPS && stream->resource->variant &&
+			 target->parameters == NIL && is_conflict(call))
+		list_instead(stream, target);
 	else
 	{
 		api_check(call, stream->action);
 		if (stream->kind == STREAM_LOOKUPS)
-			take_object(stream, call, stream->ids[step - 1]);
+			take_object(stream, call, target);
 		else
 		{
 			take_page(stream, call);
@@ -717,16 +918,13 @@ stream_next(Stream *stream)
 {
 	while (stream->next_record >= stream->nrecords)
 	{
+		JsonRecord *record = next_instead(stream);
+
+		if (record)
+			return record;
 		if (next_step(stream))
 			continue;
-		if (stream->late)
-		{
-			JsonRecord *record = stream_next(stream->late);
-
-			if (record)
-				return record;
-		}
-		return NULL;
+		return stream->late ? stream_next(stream->late) : NULL;
 	}
 	api_statistics(stream->client)->rows++;
 	return stream->records[stream->next_record++];
@@ -749,6 +947,8 @@ stream_rewind(Stream *stream)
 void
 stream_end(Stream *stream)
 {
+	if (stream->instead)
+		stream_end(stream->instead);
 	if (stream->late)
 		for (int i = 0; i <= stream->late->concurrency; i++)
 			free_step(stream->late, i);
@@ -762,10 +962,11 @@ stream_end(Stream *stream)
  * GitLab does not say, as above 10,000.
  */
 int64
-stream_total(ApiClient *client, const Resource *resource, List *parameters)
+stream_total(ApiClient *client, const Resource *resource,
+			 const ApiTarget *target, List *parameters)
 {
-	StreamListing	listing = {.parameters = parameters, .page_size = 1,
-		.concurrency = 1
+	StreamListing	listing = {.target = target, .parameters = parameters,
+		.page_size = 1, .concurrency = 1
 	};
 	Stream  *stream = stream_list(client, resource, &listing);
 	ApiCall    *call;

@@ -19,7 +19,8 @@
 /* How to read a collection. */
 typedef struct StreamListing
 {
-	List	   *parameters;		/* of ApiParameter */
+	const ApiTarget *target;	/* NULL: the resource's only collection */
+	List	   *parameters;		/* of ApiParameter, beside the target's */
 	int			page_size;
 	int			first_page_size;	/* if no more is expected, or 0 */
 	int			concurrency;
@@ -32,12 +33,13 @@ typedef struct Stream Stream;
 extern Stream *stream_list(ApiClient *client, const Resource *resource,
 						   const StreamListing *listing);
 extern Stream *stream_lookup(ApiClient *client, const Resource *resource,
-							 const int64 *ids, int nids, int concurrency);
+							 const ApiTarget *targets, int ntargets,
+							 int concurrency);
 extern void stream_prefetch(Stream *stream);
 extern JsonRecord *stream_next(Stream *stream);
 extern bool stream_rewind(Stream *stream);
 extern void stream_end(Stream *stream);
 extern int64 stream_total(ApiClient *client, const Resource *resource,
-						  List *parameters);
+						  const ApiTarget *target, List *parameters);
 
 #endif							/* GITLAB_PAT_STREAM_H */

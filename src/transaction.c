@@ -20,12 +20,10 @@
 #include <limits.h>
 
 #include "access/xact.h"
-#include "common/string.h"
 #include "compat.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/pmsignal.h"
+#include "queue.h"
+#include "quiet.h"
 #include "transaction.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -34,11 +32,7 @@
 /* Requests under way at a time, whatever the option "concurrency" says. */
 #define MAX_CONCURRENCY 32
 
-/* Ids that one message lists before another one is begun, in bytes. */
-#define ID_LIST_SIZE 1024
-
 int			transaction_max_changes = 100;
-bool		transaction_log_changes = true;
 
 typedef enum DebtKind
 {
@@ -88,6 +82,12 @@ static dlist_head debts = DLIST_STATIC_INIT(debts);
 static HTAB *accounts = NULL;
 static int	changes = 0;		/* tokens that DELETE and UPDATE owe */
 
+/*
+ * At rollback: variables may hold tokens that the transaction has created, or it
+ * isn't known that they don't.  So none of these is revoked.
+ */
+static bool creations_are_kept = false;
+
 
 /* ----------
  * Keeping the ledger
@@ -129,7 +129,7 @@ find_account(Oid serverid, int64 id)
 
 /* Enters a debt, not yet about a certain token. */
 static Debt *
-enter_debt(const TokenChange *change, DebtKind kind)
+enter_debt(const RemoteChange *change, DebtKind kind)
 {
 	MemoryContext saved;
 	Debt	   *debt;
@@ -211,64 +211,22 @@ close_ledger(void)
 	}
 	accounts = NULL;
 	changes = 0;
+	creations_are_kept = false;
 	if (ledger)
 		MemoryContextReset(ledger);
 }
-
-/* What is said after the commit or during a rollback. */
-typedef struct Announcement
-{
-	char		message[ID_LIST_SIZE + 512];
-	char		detail[API_DESCRIPTION_SIZE + ID_LIST_SIZE];
-	char		hint[4096];
-} Announcement;
-
-/* Leaves ASCII of a text that could not be converted without an error. */
-static void
-reduce_to_ascii(char *string)
-{
-	for (char *c = string; *c; c++)
-		if (IS_HIGHBIT_SET(*c))
-			*c = '?';
-}
-
-/*
- * Says something where no error may be raised.  A character that the client's
- * encoding lacks would raise one, so then nothing but ASCII is said; and if the
- * level's name, which is translated, is not ASCII, only the server's log is told.
- */
-static void
-announce(int elevel, Announcement *a)
-{
-	if (pg_get_client_encoding() != GetDatabaseEncoding())
-	{
-		if (!pg_is_ascii(_("WARNING")))
-			elevel = LOG_SERVER_ONLY;
-		reduce_to_ascii(a->message);
-		reduce_to_ascii(a->detail);
-		reduce_to_ascii(a->hint);
-	}
-	ereport(elevel,
-			(errmsg("%s", a->message),
-			 a->detail[0] ? errdetail("%s", a->detail) : 0,
-			 a->hint[0] ? errhint("%s", a->hint) : 0,
-			 errhidestmt(true), errhidecontext(true)));
-}
-
-#define SAY(field, ...) \
-	snprintf(a.field, sizeof(a.field), __VA_ARGS__)
 
 static void
 log_change(const Debt *debt, const char *what)
 {
 	Announcement a = {{0}, {0}, {0}};
 
-	if (!transaction_log_changes)
+	if (!quiet_log_changes)
 		return;
 	SAY(message,
 		"personal access token " INT64_FORMAT " %s on server \"%s\" by role \"%s\"",
 		debt->id, what, debt->connection->server_name, debt->role);
-	announce(api_log_level(), &a);
+	quiet_announce(api_log_level(), &a);
 }
 
 /* A debt about a token that fits, or NULL. */
@@ -300,7 +258,7 @@ find_debt(Oid serverid, int64 id, bool (*fits) (const Debt *))
  * see a row that the same commands had inserted or deleted.
  */
 TokenView
-transaction_view(Oid serverid, int64 id, CommandId curcid)
+transaction_token_view(Oid serverid, int64 id, CommandId curcid)
 {
 	Account    *account = find_account(serverid, id);
 	TokenView	view = TOKEN_AS_READ;
@@ -329,8 +287,8 @@ transaction_view(Oid serverid, int64 id, CommandId curcid)
 }
 
 /* Does any token of a server read otherwise than GitLab shows it? */
-bool
-transaction_pending(Oid serverid)
+static bool
+has_debts(Oid serverid)
 {
 	dlist_iter	iter;
 
@@ -344,12 +302,90 @@ transaction_pending(Oid serverid)
 	return false;
 }
 
+struct TransactionView
+{
+	Oid			serverid;
+	const Resource *resource;
+	CommandId	curcid;
+	QueueView	queue;
+};
+
+/*
+ * Opens a scan's view of what this transaction has done, in the current memory
+ * context.  It stays right while the transaction goes on: the running command
+ * may make its first change after the scan began.
+ */
+TransactionView *
+transaction_view(Oid serverid, const Resource *resource, CommandId curcid)
+{
+	TransactionView *view = palloc0(sizeof(TransactionView));
+
+	view->serverid = serverid;
+	view->resource = resource;
+	view->curcid = curcid;
+	view->queue.serverid = serverid;
+	view->queue.resource = resource;
+	view->queue.curcid = curcid;
+	return view;
+}
+
+/* Do any of the resource's records read otherwise than GitLab shows them? */
+bool
+transaction_view_differs(const TransactionView *view)
+{
+	return view->resource->written_at_commit ? queue_differs(&view->queue) :
+		view->resource == resource_tokens && has_debts(view->serverid);
+}
+
+/*
+ * A record that GitLab sent as the scan sees it: NULL if it does not, and valid
+ * until the next one is asked for.  *revoked says that it is to read as revoked.
+ */
+JsonRecord *
+transaction_view_record(TransactionView *view, JsonRecord *record,
+						bool *revoked)
+{
+	int64		id;
+
+	*revoked = false;
+	if (view->resource->written_at_commit)
+		return queue_view_record(&view->queue, record);
+	if (view->resource == resource_tokens && resource_id(record, &id))
+	{
+		TokenView	token = transaction_token_view(view->serverid, id,
+												   view->curcid);
+
+		*revoked = token == TOKEN_REVOKED;
+		if (token == TOKEN_HIDDEN)
+			return NULL;
+	}
+	return record;
+}
+
+/*
+ * The next record that the scan sees and GitLab does not have yet, or NULL; to
+ * be asked for when there are no more of GitLab's.
+ */
+JsonRecord *
+transaction_view_rest(TransactionView *view)
+{
+	return view->resource->written_at_commit ?
+		queue_view_rest(&view->queue) : NULL;
+}
+
+/* The scan starts again. */
+void
+transaction_view_rewind(TransactionView *view)
+{
+	queue_view_rewind(&view->queue);
+}
+
 
 /* Does the transaction owe anything to anybody? */
 bool
 transaction_any(void)
 {
-	return !dlist_is_empty(&debts);
+	return !dlist_is_empty(&debts) || !queue_is_empty();
 }
 
 
@@ -385,7 +421,7 @@ report_lost(Debt *debt, ApiCall *call, const char *action, const char *finder)
  * to deal with what it created; else it is given to the client.
  */
 static ApiCall *
-post_for_debt(const TokenChange *change, Debt *debt, const char *path,
+post_for_debt(const RemoteChange *change, Debt *debt, const char *path,
 			  const char *body, const char *action, const char *finder,
 			  int64 *id)
 {
@@ -431,7 +467,7 @@ post_for_debt(const TokenChange *change, Debt *debt, const char *path,
  * secret included, which belongs to the client, and the token's id.
  */
 ApiCall *
-transaction_create(const TokenChange *change, const char *path,
+transaction_create(const RemoteChange *change, const char *path,
 				   const char *body, const char *action, const char *finder,
 				   int64 *id)
 {
@@ -445,7 +481,7 @@ transaction_create(const TokenChange *change, const char *path,
 
 /* The same for GitLab's own rotation, which nothing can undo. */
 ApiCall *
-transaction_rotate(const TokenChange *change, int64 old_id, const char *body,
+transaction_rotate(const RemoteChange *change, int64 old_id, const char *body,
 				   const char *finder, int64 *id)
 {
 	Debt	   *debt = enter_debt(change, DEBT_ROTATED);
@@ -477,7 +513,7 @@ transaction_check_change(void)
 }
 
 static void
-enter_change(const TokenChange *change, DebtKind kind, int64 id, int64 other_id)
+enter_change(const RemoteChange *change, DebtKind kind, int64 id, int64 other_id)
 {
 	Debt	   *debt;
 
@@ -490,7 +526,7 @@ enter_change(const TokenChange *change, DebtKind kind, int64 id, int64 other_id)
 
 /* A new token takes the place of an old one, to be revoked after commit. */
 void
-transaction_replace(const TokenChange *change, int64 old_id, int64 new_id)
+transaction_replace(const RemoteChange *change, int64 old_id, int64 new_id)
 {
 	enter_change(change, DEBT_REPLACED, old_id, new_id);
 }
@@ -500,7 +536,7 @@ transaction_replace(const TokenChange *change, int64 old_id, int64 new_id)
  * row was met twice.
  */
 bool
-transaction_delete(const TokenChange *change, int64 id)
+transaction_delete(const RemoteChange *change, int64 id)
 {
 	Oid			serverid = api_connection(change->client)->serverid;
 
@@ -513,7 +549,7 @@ transaction_delete(const TokenChange *change, int64 id)
 
 /* Has the running command deleted or replaced this token already? */
 bool
-transaction_touched(const TokenChange *change, int64 id)
+transaction_touched(const RemoteChange *change, int64 id)
 {
 	Oid			serverid = api_connection(change->client)->serverid;
 	dlist_iter	iter;
@@ -545,13 +581,6 @@ transaction_touched(const TokenChange *change, int64 id)
  * ----------
  */
 
-/* How long quiet paying may go on. */
-typedef struct Patience
-{
-	TimestampTz deadline;
-	bool		exhausted;
-} Patience;
-
 static bool
 is_owed_before_commit(const Debt *debt)
 {
@@ -567,30 +596,15 @@ is_owed_after_commit(const Debt *debt)
 }
 
 static bool
-is_owed_at_rollback(const Debt *debt)
+is_unpaid_creation(const Debt *debt)
 {
 	return !debt->paid && debt->id && debt->kind == DEBT_CREATED;
 }
 
-static void
-extend_patience(Patience *patience, Connection *connection)
-{
-	/* a backend that exits has this much in all, not after each step */
-	if (patience->deadline == 0 || !proc_exit_inprogress)
-		patience->deadline =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										connection->rollback_timeout);
-}
-
 static bool
-out_of_patience(void *arg)
+is_owed_at_rollback(const Debt *debt)
 {
-	Patience   *patience = arg;
-
-	if (QueryCancelPending || ProcDiePending || !PostmasterIsAlive() ||
-		GetCurrentTimestamp() >= patience->deadline)
-		patience->exhausted = true;
-	return patience->exhausted;
+	return !creations_are_kept && is_unpaid_creation(debt);
 }
 
 /* Is the token gone, now that its revocation was answered? */
@@ -668,7 +682,7 @@ pay_connection(Connection *connection, bool (*owed) (const Debt *),
 			return true;
 
 		i = patience ?
-			api_wait_quietly(calls, n, out_of_patience, patience) :
+			api_wait_quietly(calls, n, quiet_exhausted, patience) :
 			api_wait(calls, n);
 		if (i < 0)
 			return false;
@@ -681,7 +695,7 @@ pay_connection(Connection *connection, bool (*owed) (const Debt *),
 		else
 			failed = true;
 		if (patience)
-			extend_patience(patience, connection);
+			quiet_extend(patience, connection);
 		n--;
 		calls[i] = calls[n];
 		payers[i] = payers[n];
@@ -711,16 +725,16 @@ first_owed(bool (*owed) (const Debt *))
  */
 
 /*
- * Appends an id to a list in a buffer of ID_LIST_SIZE; false if it is full.
+ * Appends an id to a list in a buffer of QUIET_LIST_SIZE; false if it is full.
  */
 static bool
 append_id(char *list, int64 id)
 {
 	size_t		length = strlen(list);
 
-	if (length + 24 > ID_LIST_SIZE)
+	if (length + 24 > QUIET_LIST_SIZE)
 		return false;
-	snprintf(list + length, ID_LIST_SIZE - length, "%s" INT64_FORMAT,
+	snprintf(list + length, QUIET_LIST_SIZE - length, "%s" INT64_FORMAT,
 			 length > 0 ? ", " : "", id);
 	return true;
 }
@@ -730,14 +744,14 @@ append_id(char *list, int64 id)
  * for it: a message for each connection and table, or more if there are many.
  */
 static void
-warn_unpaid(bool (*owed) (const Debt *), const char *why_not)
+warn_unpaid(bool (*owed) (const Debt *), const char *why_not, bool meant)
 {
 	dlist_iter	outer;
 
 	dlist_foreach(outer, &debts)
 	{
 		Debt	   *first = dlist_container(Debt, link, outer.cur);
-		char		list[ID_LIST_SIZE] = "";
+		char		list[QUIET_LIST_SIZE] = "";
 		char		description[API_DESCRIPTION_SIZE];
 		bool		answered = first->call && first->call->exchange->finished;
 		Announcement a = {{0}, {0}, {0}};
@@ -756,13 +770,15 @@ warn_unpaid(bool (*owed) (const Debt *), const char *why_not)
 		}
 		if (answered)
 			api_describe(first->call, description, sizeof(description));
-		SAY(message,
+		SAY(message, meant ?
+			"personal access tokens of a transaction that was rolled back are left on server \"%s\": %s" :
 			"could not revoke personal access tokens on server \"%s\": %s",
 			first->connection->server_name, list);
 		SAY(detail, "%s They still work.", answered ? description : why_not);
-		SAY(hint, "Run: DELETE FROM %s WHERE %s IN (%s);", first->table,
+		SAY(hint, "%s: DELETE FROM %s WHERE %s IN (%s);",
+			meant ? "Once nothing uses them, run" : "Run", first->table,
 			first->id_column, list);
-		announce(WARNING, &a);
+		quiet_announce(WARNING, &a);
 	}
 }
 
@@ -813,7 +829,7 @@ list_ids(char *list, bool (*fits) (const Debt *))
 			continue;
 		n++;
 		if (!append_id(list, debt->id))
-			strlcpy(list + ID_LIST_SIZE - 8, ", ...", 8);
+			strlcpy(list + QUIET_LIST_SIZE - 8, ", ...", 8);
 	}
 	return n;
 }
@@ -839,8 +855,8 @@ mark_told(bool (*fits) (const Debt *))
 static void
 warn_deleted(void)
 {
-	char		list[ID_LIST_SIZE];
-	char		uncertain[ID_LIST_SIZE];
+	char		list[QUIET_LIST_SIZE];
+	char		uncertain[QUIET_LIST_SIZE];
 	int			n = list_ids(list, was_deleted);
 	int			m = list_ids(uncertain, is_uncertain);
 	Announcement a = {{0}, {0}, {0}};
@@ -851,7 +867,7 @@ warn_deleted(void)
 			"although the transaction was rolled back, personal access tokens were revoked: %s",
 			list);
 		SAY(detail, "It failed after its commit had begun.");
-		announce(WARNING, &a);
+		quiet_announce(WARNING, &a);
 	}
 	if (m > 0)
 	{
@@ -859,7 +875,7 @@ warn_deleted(void)
 			"although the transaction was rolled back, personal access tokens may have been revoked: %s",
 			uncertain);
 		SAY(detail, "GitLab had not answered when the commit was interrupted.");
-		announce(WARNING, &a);
+		quiet_announce(WARNING, &a);
 	}
 }
 
@@ -873,7 +889,7 @@ warn_lost(Debt *debt)
 		debt->connection->server_name);
 	SAY(detail, "GitLab had not answered when the transaction was rolled back.");
 	SAY(hint, "Look for it, and revoke it if it is there: %s", debt->finder);
-	announce(WARNING, &a);
+	quiet_announce(WARNING, &a);
 }
 
 /* A native rotation was rolled back, which GitLab can't do. */
@@ -901,7 +917,7 @@ warn_rotated(Debt *debt)
 		SAY(detail, "GitLab had not answered when the transaction was rolled back.");
 		SAY(hint, "Look for its successor: %s", debt->finder);
 	}
-	announce(WARNING, &a);
+	quiet_announce(WARNING, &a);
 }
 
 
@@ -953,7 +969,7 @@ renew_credential(Connection *connection)
 static void
 report_unrevoked(Connection *connection)
 {
-	char		list[ID_LIST_SIZE];
+	char		list[QUIET_LIST_SIZE];
 	int			n = list_ids(list, was_deleted);
 	Debt	   *failed = NULL;
 	dlist_iter	iter;
@@ -1042,13 +1058,8 @@ finish_post(Debt *debt, Patience *patience)
 	int64		id;
 
 	http_last_attempt(call->exchange);
-	if (!call->exchange->finished)
-	{
-		extend_patience(patience, debt->connection);
-		if (out_of_patience(patience) ||
-			api_wait_quietly(&call, 1, out_of_patience, patience) < 0)
-			return;				/* the call stays, as a sign of it */
-	}
+	if (!quiet_wait(call, patience))
+		return;					/* the call stays, as a sign of it */
 	if (api_call_judge(call) == API_LOST)
 		return;
 	if (call->outcome == API_SUCCEEDED)
@@ -1062,6 +1073,41 @@ finish_post(Debt *debt, Patience *patience)
 		debt->paid = true;		/* nothing was created */
 	debt->call = NULL;
 	api_call_free(call);
+}
+
+static bool
+may_be_deleted(const Debt *debt)
+{
+	return debt->kind == DEBT_DELETED && (debt->paid || debt->call);
+}
+
+/*
+ * Puts back the variables that were written for the transaction.  False if they
+ * may still hold tokens that it has created.  If it has also revoked tokens, what
+ * a variable held before may be one of these: then what it holds now is better.
+ */
+static bool
+put_variables_back(Patience *patience)
+{
+	bool		created = false;
+	bool		deleted = false;
+	dlist_iter	iter;
+
+	if (!queue_was_written())
+		return true;
+	dlist_foreach(iter, &debts)
+	{
+		Debt	   *debt = dlist_container(Debt, link, iter.cur);
+
+		created = created || debt->kind == DEBT_CREATED;
+		deleted = deleted || may_be_deleted(debt);
+	}
+	if (created && deleted)
+	{
+		queue_leave();
+		return false;
+	}
+	return queue_put_back(patience);
 }
 
 /*
@@ -1084,10 +1130,12 @@ settle(bool committed)
 			debt->call)
 			finish_post(debt, &patience);
 	}
+	if (!committed)
+		creations_are_kept = !put_variables_back(&patience);
 	while (!patience.exhausted && (debt = first_owed(owed)) != NULL)
 	{
-		extend_patience(&patience, debt->connection);
-		if (out_of_patience(&patience) ||
+		quiet_extend(&patience, debt->connection);
+		if (quiet_exhausted(&patience) ||
 			!pay_connection(debt->connection, owed, false, &patience))
 			break;
 		if (debt->call == NULL && owed(debt))
@@ -1095,7 +1143,10 @@ settle(bool committed)
 	}
 	warn_unpaid(owed, patience.exhausted ?
 				"There was no time left to wait for GitLab." :
-				"Out of memory.");
+				"Out of memory.", false);
+	if (creations_are_kept)
+		warn_unpaid(is_unpaid_creation,
+					"A variable may hold the secret of one of them.", true);
 
 	dlist_foreach(iter, &debts)
 	{
@@ -1121,26 +1172,29 @@ static void
 on_transaction(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (ledger == NULL)
+	if (ledger == NULL && queue_is_empty())
 		return;
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			queue_write();
 			pay_before_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			if (transaction_any())
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot PREPARE a transaction that has changed personal access tokens"),
+						 errmsg("cannot PREPARE a transaction that has changed anything in GitLab"),
 						 errhint("Use COMMIT.")));
 			break;
 		case XACT_EVENT_COMMIT:
 			settle(true);
+			queue_close();
 			close_ledger();
 			break;
 		case XACT_EVENT_ABORT:
 			settle(false);
+			queue_close();
 			close_ledger();
 			break;
 		case XACT_EVENT_PREPARE:
@@ -1161,10 +1215,11 @@ on_subtransaction(SubXactEvent event, SubTransactionId mine,
 	(void) mine;
 	(void) parent;
 	(void) arg;
-	if (dlist_is_empty(&debts) || (event != SUBXACT_EVENT_COMMIT_SUB &&
-								   event != SUBXACT_EVENT_ABORT_SUB))
+	if (!transaction_any() || (event != SUBXACT_EVENT_COMMIT_SUB &&
+							   event != SUBXACT_EVENT_ABORT_SUB))
 		return;
 	level = GetCurrentTransactionNestLevel();
+	queue_end_subtransaction(level, event == SUBXACT_EVENT_ABORT_SUB);
 	dlist_foreach_modify(iter, &debts)
 	{
 		Debt	   *debt = dlist_container(Debt, link, iter.cur);

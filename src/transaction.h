@@ -24,7 +24,7 @@
 #ifndef GITLAB_PAT_TRANSACTION_H
 #define GITLAB_PAT_TRANSACTION_H
 
-#include "api.h"
+#include "queue.h"
 
 /* How a scan sees a token, in the light of what this transaction did. */
 typedef enum TokenView
@@ -34,35 +34,35 @@ typedef enum TokenView
 	TOKEN_HIDDEN				/* the running command created it */
 } TokenView;
 
-/* Who changes a token, through which table: for the ledger and messages. */
-typedef struct TokenChange
-{
-	ApiClient  *client;
-	Oid			userid;
-	CommandId	cid;			/* the changing command's */
-	const char *table;			/* qualified and quoted */
-	const char *id_column;		/* quoted */
-} TokenChange;
+/* A scan's view of what this transaction has done. */
+typedef struct TransactionView TransactionView;
 
 extern int	transaction_max_changes;	/* gitlab_pat_fdw.max_changes */
-extern bool transaction_log_changes;	/* gitlab_pat_fdw.log_changes */
 
 extern void transaction_init(void);
 
-extern TokenView transaction_view(Oid serverid, int64 id, CommandId curcid);
-extern bool transaction_pending(Oid serverid);
+extern TransactionView *transaction_view(Oid serverid,
+										 const Resource *resource,
+										 CommandId curcid);
+extern bool transaction_view_differs(const TransactionView *view);
+extern JsonRecord *transaction_view_record(TransactionView *view,
+										   JsonRecord *record, bool *revoked);
+extern JsonRecord *transaction_view_rest(TransactionView *view);
+extern void transaction_view_rewind(TransactionView *view);
+extern TokenView transaction_token_view(Oid serverid, int64 id,
+										CommandId curcid);
 extern bool transaction_any(void);
 
-extern ApiCall *transaction_create(const TokenChange *change, const char *path,
+extern ApiCall *transaction_create(const RemoteChange *change, const char *path,
 								   const char *body, const char *action,
 								   const char *finder, int64 *id);
-extern ApiCall *transaction_rotate(const TokenChange *change, int64 old_id,
+extern ApiCall *transaction_rotate(const RemoteChange *change, int64 old_id,
 								   const char *body, const char *finder,
 								   int64 *id);
 extern void transaction_check_change(void);
-extern void transaction_replace(const TokenChange *change, int64 old_id,
+extern void transaction_replace(const RemoteChange *change, int64 old_id,
 								int64 new_id);
-extern bool transaction_delete(const TokenChange *change, int64 id);
-extern bool transaction_touched(const TokenChange *change, int64 id);
+extern bool transaction_delete(const RemoteChange *change, int64 id);
+extern bool transaction_touched(const RemoteChange *change, int64 id);
 
 #endif							/* GITLAB_PAT_TRANSACTION_H */

@@ -264,6 +264,14 @@ sub variable_set
 	return;
 }
 
+sub variable_remove
+{
+	my ($self, %fields) = @_;
+
+	$self->control('DELETE', 'variables', undef, \%fields);
+	return;
+}
+
 # Projects and groups: the first argument is 'project' or 'group', and those
 # that exist are named by id or path.  Fields: path, members ({ alice => 40 }).
 sub namespace_add

@@ -147,18 +147,11 @@ selected(JsonRecord *record, const char *name, const char *value)
 }
 
 static bool
-is_asked_for(const FilterRequest *request, JsonRecord *record)
+all_selected(JsonRecord *record, List *parameters)
 {
-	int64		id;
 	ListCell   *lc;
 
-	if (request->nothing)
-		return false;
-	if (request->lookup &&
-		(!resource_id(record, &id) ||
-		 !bsearch(&id, request->ids, request->nids, sizeof(int64), compare_ids)))
-		return false;
-	foreach(lc, request->parameters)
+	foreach(lc, parameters)
 	{
 		ApiParameter *parameter = lfirst(lc);
 
@@ -166,6 +159,27 @@ is_asked_for(const FilterRequest *request, JsonRecord *record)
 			return false;
 	}
 	return true;
+}
+
+static bool
+is_asked_for(const FilterRequest *request, JsonRecord *record)
+{
+	int64		id;
+	char		key[32];
+
+	if (request->nothing || !all_selected(record, request->parameters))
+		return false;
+	snprintf(key, sizeof(key), INT64_FORMAT,
+			 resource_id(record, &id) ? id : 0);
+	for (int i = 0; i < request->ntargets; i++)
+	{
+		const ApiTarget *target = &request->targets[i];
+
+		if (request->lookup ? strcmp(target->key, key) == 0 :
+			all_selected(record, target->parameters))
+			return true;
+	}
+	return false;
 }
 
 /* A request has to ask for a record that fulfils its conditions. */

@@ -1,0 +1,245 @@
+-- CI/CD variables of projects and groups: read where they are, written at
+-- commit.
+\i sql/include/setup.sql
+\pset null '(null)'
+\set clear '\\! test/gitlab_sim/simctl journal --clear >/dev/null'
+
+-- Reading: by the path or the number of the project, and in bulk.
+SELECT key, replace(value, E'\n', '|') AS value, variable_type, environment_scope,
+		description, protected, masked, hidden, raw
+	FROM gitlab_project_variables WHERE project = 'acme/app'
+	ORDER BY key, environment_scope;
+SELECT project, key FROM gitlab_project_variables WHERE project = '2';
+SELECT group_path, key, protected FROM gitlab_group_variables
+	WHERE group_path IN ('acme', 'acme/infra') ORDER BY 1, 2;
+:clear
+SELECT project, key, masked FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
+SELECT key FROM gitlab_project_variables WHERE project = 'acme/app'
+	AND key = 'DATABASE_URL' AND environment_scope = 'production';
+SELECT key FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND key IN ('CONFIG', 'DEPLOY_PAT', 'NONE') ORDER BY key;
+SELECT count(*) FROM gitlab_project_variables WHERE project = 'acme/app';
+\! test/gitlab_sim/simctl journal --sort
+-- A key in several scopes: GitLab wants to be told which, so all are listed.
+:clear
+SELECT key, environment_scope FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND key IN ('DATABASE_URL', 'CONFIG')
+	ORDER BY key, environment_scope;
+\! test/gitlab_sim/simctl journal --sort
+-- What is not there is no row; a project that is not there, or may not be seen,
+-- is an error: an empty result could be taken for a variable that nobody needs.
+SELECT key FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'NONE';
+SELECT key FROM gitlab_project_variables WHERE project IN ('', '.', '..');
+SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE project = 'no/such'$$);
+SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE project = 'no/such' AND key = 'X'$$);
+SELECT outcome($$SELECT * FROM gitlab_group_variables WHERE group_path = '99'$$);
+-- Several pages.
+\! test/gitlab_sim/simctl reset --variables 250
+SELECT count(*), count(DISTINCT (key, environment_scope)) FROM (
+	SELECT * FROM gitlab_project_variables WHERE project = '1') v;
+\! test/gitlab_sim/simctl reset
+
+-- Where to look must be known: by a constant, a parameter or a join.
+SELECT outcome('SELECT * FROM gitlab_project_variables');
+SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE key = 'DEPLOY_PAT'$$);
+SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE project LIKE 'acme/%'$$);
+SELECT outcome('SELECT count(*) FROM gitlab_group_variables');
+CREATE TABLE places (project text, key text);
+INSERT INTO places VALUES ('acme/app', 'DEPLOY_PAT'), ('acme/web', 'DEPLOY_PAT'),
+	('acme/web', 'NONE');
+EXPLAIN (COSTS OFF) SELECT * FROM places p JOIN gitlab_project_variables v USING (project, key);
+SELECT project, key, v.masked FROM places p
+	JOIN gitlab_project_variables v USING (project, key) ORDER BY 1, 2;
+SELECT project, key, v.masked FROM places p
+	LEFT JOIN gitlab_project_variables v USING (project, key) ORDER BY 1, 2;
+SELECT project, key FROM gitlab_project_variables
+	WHERE project IN (SELECT project FROM places) AND key = 'DEPLOY_PAT' ORDER BY 1;
+PREPARE variables(text) AS SELECT count(*) FROM gitlab_project_variables WHERE project = $1;
+SET plan_cache_mode = force_generic_plan;
+EXECUTE variables('acme/app');
+EXECUTE variables('acme/web');
+RESET plan_cache_mode;
+EXPLAIN (VERBOSE, COSTS OFF) SELECT key FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND key = 'X' AND environment_scope = 'review/*';
+EXPLAIN (VERBOSE, COSTS OFF) SELECT count(*) FROM gitlab_project_variables
+	WHERE project = 'acme/app';
+SET client_min_messages = error;
+ANALYZE gitlab_project_variables;
+RESET client_min_messages;
+
+-- Writing: nothing is sent before COMMIT, and the transaction sees it as done.
+:clear
+BEGIN;
+INSERT INTO gitlab_project_variables (project, key, value)
+	VALUES ('acme/app', 'NEW', 'one') RETURNING *;
+INSERT INTO gitlab_project_variables (project, key, value, variable_type, environment_scope,
+		description, protected, masked, raw)
+	VALUES ('acme/app', 'NEW', 'twotwotwo', 'file', 'production', 'second', true, true, true)
+	RETURNING *;
+UPDATE gitlab_project_variables SET value = value || '!', description = 'changed'
+	WHERE project = 'acme/app' AND key = 'NEW' RETURNING value, environment_scope;
+UPDATE gitlab_project_variables SET environment_scope = 'staging', protected = NOT protected
+	WHERE project = 'acme/app' AND key = 'DATABASE_URL' AND environment_scope = '*'
+	RETURNING key, value, environment_scope, protected;
+DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'CONFIG'
+	RETURNING key, raw;
+SELECT key, value, environment_scope, description, protected, masked
+	FROM gitlab_project_variables WHERE project = 'acme/app' ORDER BY key, environment_scope;
+SELECT count(*) FROM gitlab_project_variables WHERE project = 'acme/app';
+SELECT value FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND key = 'NEW' AND environment_scope = 'production';
+SELECT value FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND key = 'DATABASE_URL' AND environment_scope = 'staging';
+\! test/gitlab_sim/simctl count --method POST
+\! test/gitlab_sim/simctl count --method PUT
+COMMIT;
+\! test/gitlab_sim/simctl variables
+-- In the order in which they were issued.
+\! test/gitlab_sim/simctl journal | grep -v '^GET'
+
+-- A rollback, of all or of a part, leaves GitLab alone.
+\! test/gitlab_sim/simctl reset
+:clear
+BEGIN;
+DELETE FROM gitlab_project_variables WHERE project = 'acme/web';
+ROLLBACK;
+BEGIN;
+UPDATE gitlab_project_variables SET value = 'first-value' WHERE project = 'acme/web';
+SAVEPOINT s;
+UPDATE gitlab_project_variables SET value = 'second-value' WHERE project = 'acme/web';
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/web', 'NOT', 'x');
+SELECT key, value FROM gitlab_project_variables WHERE project = 'acme/web';
+ROLLBACK TO s;
+SELECT key, value FROM gitlab_project_variables WHERE project = 'acme/web';
+SAVEPOINT s;
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/web', 'BUT', 'y');
+RELEASE s;
+UPDATE gitlab_project_variables SET value = 'third-value' WHERE project = 'acme/web' AND key = 'DEPLOY_PAT';
+COMMIT;
+\! test/gitlab_sim/simctl variables | grep web
+\! test/gitlab_sim/simctl journal | grep -v '^GET'
+
+-- A command does not see its own changes, and meets each row once.
+INSERT INTO gitlab_project_variables (project, key, value)
+	SELECT project, key || '_COPY', value FROM gitlab_project_variables
+	WHERE project = 'acme/web' AND key = 'BUT';
+UPDATE gitlab_project_variables v SET value = 'once ' || n FROM generate_series(1, 3) n
+	WHERE v.project = 'acme/web' AND v.key = 'BUT_COPY' RETURNING key;
+-- A cursor opened before does not see them either.
+BEGIN;
+DECLARE c CURSOR FOR SELECT key, value FROM gitlab_project_variables
+	WHERE project = 'acme/web' ORDER BY key;
+DELETE FROM gitlab_project_variables WHERE project = 'acme/web';
+FETCH ALL FROM c;
+SELECT count(*) FROM gitlab_project_variables WHERE project = 'acme/web';
+INSERT INTO gitlab_project_variables (project, key, value, masked)
+	VALUES ('acme/web', 'DEPLOY_PAT', 'made anew', false);
+SELECT key, value, masked FROM gitlab_project_variables WHERE project = 'acme/web';
+COMMIT;
+\! test/gitlab_sim/simctl variables | grep web
+
+-- Hidden ones: made so for good, and their value is never seen again.
+INSERT INTO gitlab_project_variables (project, key, value, hidden)
+	VALUES ('acme/web', 'SECRET', 'very-secret', true) RETURNING key, value, masked, hidden;
+SELECT key, value, masked, hidden FROM gitlab_project_variables
+	WHERE project = 'acme/web' AND key = 'SECRET';
+UPDATE gitlab_project_variables SET value = 'still-secret'
+	WHERE project = 'acme/web' AND key = 'SECRET';
+\! test/gitlab_sim/simctl variables | grep SECRET
+
+-- Groups.
+BEGIN;
+INSERT INTO gitlab_group_variables (group_path, key, value) VALUES ('acme', 'FOR_ALL', 'of us');
+UPDATE gitlab_group_variables SET value = 'eu-west' WHERE group_path = 'acme' AND key = 'REGION';
+DELETE FROM gitlab_group_variables WHERE group_path = 'acme/infra' AND key = 'REGION';
+COMMIT;
+\! test/gitlab_sim/simctl variables | grep group
+
+-- What can't be.
+SELECT outcome($$UPDATE gitlab_project_variables SET key = 'X' WHERE project = 'acme/web'$$);
+SELECT outcome($$UPDATE gitlab_project_variables SET project = '1' WHERE project = 'acme/web'$$);
+SELECT outcome($$UPDATE gitlab_project_variables SET hidden = true WHERE project = 'acme/web'$$);
+SELECT outcome($$UPDATE gitlab_project_variables SET value = NULL WHERE project = 'acme/web'$$);
+SELECT outcome($$UPDATE gitlab_project_variables SET raw = NULL WHERE project = 'acme/web'$$);
+SELECT outcome($$INSERT INTO gitlab_project_variables (project, key) VALUES ('acme/web', 'X')$$);
+SELECT outcome($$INSERT INTO gitlab_project_variables (key, value) VALUES ('X', 'x')$$);
+SELECT outcome($$INSERT INTO gitlab_project_variables (project, key, value)
+	VALUES ('acme/web', 'X', 'x'), ('acme/web', 'X', 'y')$$);
+SELECT outcome($$INSERT INTO gitlab_project_variables (project, key, value)
+	VALUES ('acme/web', 'X', 'x') ON CONFLICT DO NOTHING$$);
+SELECT outcome('DELETE FROM gitlab_project_variables');
+CREATE FOREIGN TABLE no_project (key text, value text) SERVER gitlab
+	OPTIONS (resource 'project_variables');
+SELECT outcome('SELECT * FROM no_project');
+CREATE FOREIGN TABLE no_scope (project text, key text, value text) SERVER gitlab
+	OPTIONS (resource 'project_variables');
+SELECT outcome($$UPDATE no_scope SET value = 'x' WHERE project = 'acme/web'$$);
+-- Part of the columns will do, under other names.
+CREATE FOREIGN TABLE few (p text OPTIONS (column_name 'project'), key varchar,
+		scope text OPTIONS (column_name 'environment_scope'), value text)
+	SERVER gitlab OPTIONS (resource 'project_variables');
+BEGIN;
+UPDATE few SET value = 'of a few' WHERE p = 'acme/web' AND key = 'DEPLOY_PAT';
+SELECT key, value, variable_type, raw FROM gitlab_project_variables
+	WHERE project = 'acme/web' AND key = 'DEPLOY_PAT';
+COMMIT;
+
+-- What GitLab refuses at commit is said then, and what came before is put back.
+\! test/gitlab_sim/simctl reset
+\set VERBOSITY terse
+BEGIN;
+UPDATE gitlab_project_variables SET value = 'changed' WHERE project = 'acme/app' AND key = 'CONFIG';
+DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'DATABASE_URL';
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/app', 'MADE', 'x');
+UPDATE gitlab_project_variables SET value = 'too short for a masked one'
+	WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
+COMMIT;
+\! test/gitlab_sim/simctl variables | grep acme/app
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/web', 'no key', 'x');
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('no/such', 'X', 'x');
+-- What is known to fail is not begun.
+:clear
+BEGIN;
+UPDATE gitlab_project_variables SET value = 'changed' WHERE project = 'acme/app' AND key = 'CONFIG';
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/web', 'DEPLOY_PAT', 'x');
+COMMIT;
+BEGIN;
+UPDATE gitlab_project_variables SET value = 'changed' WHERE project = 'acme/app' AND key = 'CONFIG';
+DELETE FROM gitlab_project_variables WHERE project = 'acme/web';
+\! test/gitlab_sim/simctl variable remove project=acme/web key=DEPLOY_PAT
+COMMIT;
+\! test/gitlab_sim/simctl journal | grep -v '^GET'
+-- A hidden value can't be put back: it is written last, and then said to be lost.
+\! test/gitlab_sim/simctl reset
+:clear
+BEGIN;
+UPDATE gitlab_project_variables SET value = 'hidden value 2'
+	WHERE project = 'acme/app' AND key = 'HIDDEN_TOKEN';
+UPDATE gitlab_project_variables SET value = 'config value 2'
+	WHERE project = 'acme/app' AND key = 'CONFIG';
+COMMIT;
+\! test/gitlab_sim/simctl journal | grep -v '^GET'
+BEGIN;
+UPDATE gitlab_project_variables SET value = 'hidden-value-3'
+	WHERE project = 'acme/app' AND key = 'HIDDEN_TOKEN';
+UPDATE gitlab_project_variables SET value = 'config value 3'
+	WHERE project = 'acme/app' AND key = 'CONFIG';
+DELETE FROM gitlab_personal_access_tokens WHERE id = 3;
+\! test/gitlab_sim/simctl fault DELETE tokens/3 status status=403
+COMMIT;
+\! test/gitlab_sim/simctl variables | grep acme/app
+-- Of groups, scopes need a paid tier; without it GitLab drops them silently.
+\! test/gitlab_sim/simctl set group_variable_scopes=false
+INSERT INTO gitlab_group_variables (group_path, key, value, environment_scope)
+	VALUES ('acme', 'SCOPED', 'x', 'production');
+\! test/gitlab_sim/simctl variables | grep SCOPED
+
+-- Who may do it.
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice-read');
+UPDATE gitlab_project_variables SET value = 'x' WHERE project = 'acme/web';
+\set VERBOSITY default
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-noexpiry');
+SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE project = 'acme/app'$$);
+
+\i sql/include/teardown.sql

@@ -2,7 +2,7 @@
 
 EXTENSION = gitlab_pat_fdw
 MODULE_big = gitlab_pat_fdw
-DATA = gitlab_pat_fdw--1.0.sql
+DATA = $(sort $(wildcard $(EXTENSION)--*.sql))
 OBJS = gitlab_pat_fdw.o \
 	src/analyze.o \
 	src/api.o \

@@ -28,23 +28,7 @@ $node->safe_psql(
 	CREATE VIEW reports.alice AS SELECT name FROM reports.tokens WHERE number = 2;
 });
 
-# What the tables, servers and mappings look like, for a comparison.  pg_dump
-# writes options in the order of their names.
-sub sorted
-{
-	return "(SELECT string_agg(o, ' ' ORDER BY o) FROM unnest($_[0]) o)";
-}
-
-my $catalog = qq{
-	SELECT 'server', srvname::text, @{[ sorted('srvoptions') ]} FROM pg_foreign_server
-	UNION ALL SELECT 'mapping', usename::text, @{[ sorted('umoptions') ]}
-		FROM pg_user_mappings
-	UNION ALL SELECT 'table', ftrelid::regclass::text, @{[ sorted('ftoptions') ]}
-		FROM pg_foreign_table
-	UNION ALL SELECT 'column', attrelid::regclass || '.' || attname,
-			concat_ws(' ', format_type(atttypid, atttypmod), @{[ sorted('attfdwoptions') ]})
-		FROM pg_attribute JOIN pg_foreign_table ON attrelid = ftrelid WHERE attnum > 0
-	ORDER BY 1, 2, 3};
+my $catalog = gitlab_catalog();
 my $before = $node->safe_psql('postgres', $catalog);
 
 $sim->clear_journal;

@@ -9,7 +9,7 @@ use warnings;
 use Exporter qw(import);
 use PostgreSQL::Test::Cluster;
 
-our @EXPORT = qw(gitlab_cluster gitlab_database);
+our @EXPORT = qw(gitlab_cluster gitlab_database gitlab_catalog);
 
 # A running node whose database "postgres" is set up for the simulator.
 # Options: conf, more lines for postgresql.conf; server_options, SQL, more
@@ -43,6 +43,28 @@ sub gitlab_database
 		IMPORT FOREIGN SCHEMA gitlab FROM SERVER gitlab INTO public;
 	});
 	return;
+}
+
+# A query for what servers, mappings, foreign tables and their columns look like,
+# and who may use them, for a comparison.  pg_dump writes options in the order of
+# their names, and grants in one of its own.
+sub gitlab_catalog
+{
+	my $sorted = sub { "(SELECT string_agg(o::text, ' ' ORDER BY o::text) FROM unnest($_[0]) o)" };
+
+	return qq{
+		SELECT 'server', srvname::text,
+				concat_ws(' ', srvversion, @{[ $sorted->('srvoptions') ]}, @{[ $sorted->('srvacl') ]})
+			FROM pg_foreign_server
+		UNION ALL SELECT 'mapping', usename::text, @{[ $sorted->('umoptions') ]}
+			FROM pg_user_mappings
+		UNION ALL SELECT 'table', ftrelid::regclass::text,
+				concat_ws(' ', @{[ $sorted->('ftoptions') ]}, @{[ $sorted->('relacl') ]})
+			FROM pg_foreign_table JOIN pg_class ON pg_class.oid = ftrelid
+		UNION ALL SELECT 'column', attrelid::regclass || '.' || attname,
+				concat_ws(' ', format_type(atttypid, atttypmod), @{[ $sorted->('attfdwoptions') ]})
+			FROM pg_attribute JOIN pg_foreign_table ON attrelid = ftrelid WHERE attnum > 0
+		ORDER BY 1, 2, 3};
 }
 
 1;

@@ -17,6 +17,7 @@ OBJS = gitlab_pat_fdw.o \
 	src/queue.o \
 	src/quiet.o \
 	src/resource.o \
+	src/rotatedue.o \
 	src/scan.o \
 	src/selfrotate.o \
 	src/stream.o \

@@ -17,6 +17,9 @@
 #include "funcapi.h"
 #include "functions.h"
 #include "jsonc.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "transaction.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -70,6 +73,35 @@ function_server(const char *name)
 				 errmsg("server \"%s\" does not belong to gitlab_pat_fdw",
 						server->servername)));
 	return server;
+}
+
+/*
+ * Refuses a CALL of a procedure that commits where that is not possible, or
+ * where it would commit what is not its own.  why is a sentence.
+ */
+void
+function_check_call(FunctionCallInfo fcinfo, const char *procedure,
+					const char *why)
+{
+	CallContext *context = fcinfo->context && IsA(fcinfo->context, CallContext) ?
+		(CallContext *) fcinfo->context : NULL;
+	char	   *command = psprintf("CALL %s()", procedure);
+
+	if (context == NULL || context->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("%s() cannot run inside a transaction block, a function, or a procedure that was called in one",
+						procedure),
+				 errdetail("%s", why),
+				 errhint("CALL it as a statement of its own.")));
+	PreventCommandIfReadOnly(command);
+	PreventCommandDuringRecovery(command);
+	if (transaction_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s() cannot run in a transaction that has changed anything in GitLab",
+						procedure),
+				 errhint("COMMIT first.")));
 }
 
 /* Does the credential see the tokens of all users? */

@@ -70,27 +70,6 @@ typedef struct SelfRotation
  * ----------
  */
 
-static void
-check_context(FunctionCallInfo fcinfo)
-{
-	CallContext *context = fcinfo->context && IsA(fcinfo->context, CallContext) ?
-		(CallContext *) fcinfo->context : NULL;
-
-	if (context == NULL || context->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("gitlab_pat_rotate_self() cannot run inside a transaction block, a function, or a procedure that was called in one"),
-				 errdetail("It commits by itself: GitLab's rotation cannot be rolled back."),
-				 errhint("CALL it as a statement of its own.")));
-	PreventCommandIfReadOnly("CALL gitlab_pat_rotate_self()");
-	PreventCommandDuringRecovery("CALL gitlab_pat_rotate_self()");
-	if (transaction_any())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("gitlab_pat_rotate_self() cannot run in a transaction that has changed personal access tokens"),
-				 errhint("COMMIT first.")));
-}
-
 /* Whom the mapping is for by the catalog: 0 is PUBLIC. */
 static Oid
 mapping_owner(const SelfRotation *rotation)
@@ -381,7 +360,8 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	char	   *credential;
 	char	   *body;
 
-	check_context(fcinfo);
+	function_check_call(fcinfo, "gitlab_pat_rotate_self",
+						"It commits by itself: GitLab's rotation cannot be rolled back.");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

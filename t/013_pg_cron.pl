@@ -33,7 +33,7 @@ gitlab_database($node, 'postgres', $sim);
 # Three tokens are about to expire: two of alice's, and one of dave's, whose
 # new secret the second job fails to store.
 my $soon = strftime('%Y-%m-%d', gmtime(time + 3 * 86400));
-foreach my $id (2, 3, 12)
+foreach my $id (2, 3, 12, 15, 16)
 {
 	$sim->control('PATCH', "tokens/$id", undef, { expires_at => $soon });
 }
@@ -57,12 +57,23 @@ $node->safe_psql(
 			SET expires_at = current_date + 90
 			WHERE active AND expires_at < current_date + 7 AND user_id = 8
 			RETURNING id, token)
-		INSERT INTO full_secrets SELECT id, token FROM new$$);});
+		INSERT INTO full_secrets SELECT id, token FROM new$$);
 
-# Both are due within a minute.
+	-- one of two deliveries is possible
+	CREATE TABLE token_deliveries (token_name text, owner text, project text,
+		variable text, environment_scope text, days integer);
+	INSERT INTO token_deliveries VALUES
+		('frank admin', 'frank', 'acme/app', 'CONFIG', '*', 7),
+		('blocked', 'bob', 'acme/app', 'NONE', '*', 7);
+	CREATE TABLE token_rotations (at timestamptz, owner text, token_name text,
+		old_id bigint, new_id bigint, outcome text, message text);
+	SELECT cron.schedule('deliver', '* * * * *',
+		$$CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations')$$);});
+
+# All are due within a minute.
 $node->poll_query_until(
 	'postgres', q{
-	SELECT count(DISTINCT jobid) = 2 FROM cron.job_run_details
+	SELECT count(DISTINCT jobid) = 3 FROM cron.job_run_details
 	WHERE status IN ('succeeded', 'failed')})
   or die 'the jobs did not run';
 $node->safe_psql('postgres', 'SELECT cron.unschedule(jobid) FROM cron.job');
@@ -71,10 +82,17 @@ is( $node->safe_psql(
 		'postgres', q{
 		SELECT DISTINCT jobname, status
 		FROM cron.job_run_details JOIN (VALUES (1, 'rotate'),
-			(2, 'rotate and fail')) j (jobid, jobname) USING (jobid)
+			(2, 'rotate and fail'), (3, 'deliver')) j (jobid, jobname) USING (jobid)
 		ORDER BY jobname}),
-	"rotate|succeeded\nrotate and fail|failed",
-	'one job has succeeded, and one has failed');
+	"deliver|failed\nrotate|succeeded\nrotate and fail|failed",
+	'what has failed is seen to have failed');
+is( $node->safe_psql(
+		'postgres', q{
+		SELECT DISTINCT ON (token_name) token_name, outcome, message
+		FROM token_rotations ORDER BY token_name, at}),
+	"blocked|failed|there is no variable \"NONE\" (*) of \"acme/app\"\n"
+	  . 'frank admin|rotated|',
+	'one delivery has failed, and one has been made');
 like(
 	$node->safe_psql(
 		'postgres',
@@ -102,7 +120,12 @@ foreach my $row (@stored)
 	is($tokens{$id}{user_id}, 2, "token $id is alice's");
 	is($secret, $tokens{$id}{token}, "the secret of token $id was stored");
 }
-my %is_stored = map { $_->[0] => 1 } @stored;
+my $delivered = $node->safe_psql('postgres',
+	"SELECT max(new_id) FROM token_rotations WHERE outcome = 'rotated'");
+is($tokens{$delivered}{state}, 'active', 'the delivered token works');
+is($sim->variable_value('project acme/app', 'CONFIG'),
+	$tokens{$delivered}{token}, '... and is where it should be');
+my %is_stored = map { $_ => 1 } $delivered, map { $_->[0] } @stored;
 my @others = grep { !$is_stored{$_} } @new;
 cmp_ok(scalar @others, '>=', 1, 'the third one had a successor for a moment');
 is($tokens{$_}{state}, 'revoked', "token $_, which nobody knows, is revoked")

@@ -44,6 +44,7 @@ test_columns();
 test_functions();
 test_settings();
 test_errors();
+test_warnings();
 test_sights();
 done_testing();
 
@@ -403,13 +404,28 @@ sub test_repeated_options
 sub source_resources
 {
 	my $source = source('src/resource.c');
-	my (%fields, %resources);
+	my (%fields, %initial, %resources);
 
-	while ($source =~ /^static const ResourceField (\w+)\[\] = \{\n(.*?)^\};/gms)
+	# a list that several resources share is a macro, of what differs
+	my @macros = $source =~ /^#define (\w+)\((\w+)\) \\\n((?:.*\\\n)*.*)$/gm;
+
+	while (my ($macro, $parameter, $text) = splice @macros, 0, 3)
+	{
+		$text =~ s/\\\n/\n/g;
+		$source =~ s{\b$macro\("(\w+)"\)}{my $name = $1; $text =~ s/\b$parameter\b/"$name"/gr}ge;
+	}
+	while ($source =~ /^static const ResourceField (\w+)\[\] = \{(.*?)\};/gms)
 	{
 		my ($name, $list) = ($1, $2);
 
-		$fields{$name} = { $list =~ /\{"(\w+)", FIELD_\w+, ([^}]+)\}/g };
+		$fields{$name} = { $list =~ /\{"(\w+)", FIELD_\w+, ([^},]+)/g };
+		# what GitLab gives a new object, as JSON in C
+		while ($list =~ /\{"(\w+)", FIELD_\w+, [^},]+(?:, "((?:[^"\\]|\\.)*)")?/g)
+		{
+			my ($field, $json) = ($1, $2 // '');
+
+			$initial{$name}{$field} = $json =~ s/\\(.)/$1/gr =~ tr/"//dr =~ s/^null$/NULL/r;
+		}
 	}
 	while ($source =~ /^\t\{\n(\t\t\.name = "(\w+)".*?)^\t\}/gms)
 	{
@@ -419,6 +435,7 @@ sub source_resources
 		$resources{$name}{table} = $1;
 		$descriptor =~ /\.fields = (\w+)/ or die "$name: no fields";
 		$resources{$name}{fields} = $fields{$1} // die "$name: no fields $1";
+		$resources{$name}{initial} = $initial{$1};
 	}
 	return %resources;
 }
@@ -428,12 +445,13 @@ sub test_columns
 	my %resources = source_resources();
 	my %sections;
 
+	# one section may be about several
 	foreach my $section (@{ $reference->{sections} })
 	{
 		$sections{$1} = $section
-		  if $section->{text} =~ /^`resource '(\w+)'`; IMPORT FOREIGN SCHEMA names the table\s+`(\w+)`/m;
+		  while $section->{text} =~ /^`resource '(\w+)'`; IMPORT FOREIGN SCHEMA names the table\s+`(\w+)`/gm;
 	}
-	cmp_ok(scalar keys %resources, '>=', 2, 'resources');
+	cmp_ok(scalar keys %resources, '>=', 4, 'resources');
 	is(join(', ', sort keys %sections), join(', ', sort keys %resources),
 		'all resources are documented');
 	is( query(q{SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class WHERE relkind = 'f'}),
@@ -467,14 +485,19 @@ sub test_resource
 	my ($name, $resource, $section) = @_;
 	my ($head, @rows) = @{ $section->{tables}[0] };
 	my $writable = $head->[2] =~ /written/;
-	my (@columns, %written);
+	my (@columns, %written, %initial);
 
 	foreach my $row (@rows)
 	{
-		foreach my $column (Document::code($row->[0]))
+		my @names = Document::code($row->[0]);
+
+		# "this or that" is another name in each of several resources
+		@names = grep { $resource->{fields}{$_} } @names if $row->[0] =~ / or /;
+		foreach my $column (@names)
 		{
 			push @columns, "$column " . query("SELECT '$row->[1]'::regtype");
 			$written{$column} = $writable ? $row->[2] : '';
+			$initial{$column} = $row->[3] if ($head->[3] // '') eq 'left out';
 		}
 	}
 	is(join("\n", @columns), join("\n", columns_of($resource->{table})),
@@ -486,6 +509,8 @@ sub test_resource
 		  [ FIELD_INSERT => 'INSERT' ], [ FIELD_REQUIRED => 'required' ], [ FIELD_UPDATE => 'UPDATE' ];
 
 		is($written{$column}, $expected, "$resource->{table}, $column: what may write it");
+		is($initial{$column} =~ tr/`//dr, $resource->{initial}{$column}, "$resource->{table}, $column: left out")
+		  if %initial;
 	}
 	return;
 }
@@ -641,6 +666,23 @@ sub test_errors
 
 		ok($documented{$code}, "README.md, $code: it is in the reference");
 	}
+	return;
+}
+
+# Each WARNING that is explained has words that the source has, too.
+sub test_warnings
+{
+	my $source = source('src/*.c') =~ s/"\s*\n\s*"//gr;
+	my @warnings = $documents{'doc/transactions.md'}->section('The WARNINGs')->{text} =~ /^\*\*`(.*?)`\*\*/gms;
+	my @unknown;
+
+	cmp_ok(scalar @warnings, '>=', 8, 'warnings are explained');
+	foreach my $warning (map { s/\s+/ /gr } @warnings)
+	{
+		push @unknown, $warning
+		  unless grep { length > 15 && index($source, $_) >= 0 } split /"[^"]*"|\d+(?:, \d+)*|: /, $warning;
+	}
+	none(\@unknown, 'and all of them are given');
 	return;
 }
 

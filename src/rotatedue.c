@@ -288,7 +288,7 @@ rotate(const Rotations *rotations, Delivery *delivery)
 
 	if (written != places)
 		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("%lld of %lld variables were found for the new token",
 						(long long) written, (long long) places)));
 	delivery->new_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
@@ -312,8 +312,7 @@ take_error(const Rotations *rotations)
 	MemoryContextSwitchTo(rotations->context);
 	error = CopyErrorData();
 	FlushErrorState();
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
 	words = error->detail ?
 		psprintf("%s: %s", error->message, error->detail) :

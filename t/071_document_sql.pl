@@ -23,7 +23,9 @@ use Test::More;
 use Time::Local qw(timegm);
 
 # Documents whose SQL is run elsewhere.
-my %elsewhere = ('doc/reports.md' => 't/023_reports.pl');
+my %elsewhere = (
+	'doc/delivery.md' => 't/042_delivery_recipes.pl',
+	'doc/reports.md' => 't/023_reports.pl');
 
 # Throwaway; nobody has its private part.
 my $public_key = <<'KEY';

@@ -144,6 +144,30 @@ static const ResourceField group_variable_fields[] = {VARIABLE_FIELDS("group_pat
 static const ResourceFilter project_variable_filters[] = {VARIABLE_FILTERS("project")};
 static const ResourceFilter group_variable_filters[] = {VARIABLE_FILTERS("group_path")};
 
+#define VARIABLE_RESOURCE(kind, column, role) \
+	{ \
+		.name = #kind "_variables", \
+		.table_name = "gitlab_" #kind "_variables", \
+		.singular = #kind " variable", \
+		.plural = #kind " variables", \
+		.container_path = "/" #kind "s", \
+		.path = "/variables", \
+		.container = column, \
+		.key = "key", \
+		.variant = "environment_scope", \
+		.variant_parameter = "filter[environment_scope]", \
+		.list_parameters = no_parameters, \
+		.writable = true, \
+		.written_at_commit = true, \
+		.update_rule = "GitLab cannot move a variable, rename it, or hide it later on.", \
+		.update_hint = "INSERT a new variable and DELETE the old one.", \
+		.role_hint = "This needs an API token with the scope \"api\", or \"read_api\" for reading, of a user with the role " role ".", \
+		.fields = kind##_variable_fields, \
+		.nfields = lengthof(kind##_variable_fields), \
+		.filters = kind##_variable_filters, \
+		.nfilters = lengthof(kind##_variable_filters), \
+	}
+
 static const Resource resources[] = {
 	{
 		.name = "personal_access_tokens",
@@ -180,50 +204,8 @@ static const Resource resources[] = {
 		.filters = user_filters,
 		.nfilters = lengthof(user_filters),
 	},
-	{
-		.name = "project_variables",
-		.table_name = "gitlab_project_variables",
-		.singular = "project variable",
-		.plural = "project variables",
-		.container_path = "/projects",
-		.path = "/variables",
-		.container = "project",
-		.key = "key",
-		.variant = "environment_scope",
-		.variant_parameter = "filter[environment_scope]",
-		.list_parameters = no_parameters,
-		.writable = true,
-		.written_at_commit = true,
-		.update_rule = "GitLab cannot move a variable, rename it, or hide it later on.",
-		.update_hint = "INSERT a new variable and DELETE the old one.",
-		.role_hint = "This needs an API token with the scope \"api\", or \"read_api\" for reading, of a user with the role Maintainer in the project.",
-		.fields = project_variable_fields,
-		.nfields = lengthof(project_variable_fields),
-		.filters = project_variable_filters,
-		.nfilters = lengthof(project_variable_filters),
-	},
-	{
-		.name = "group_variables",
-		.table_name = "gitlab_group_variables",
-		.singular = "group variable",
-		.plural = "group variables",
-		.container_path = "/groups",
-		.path = "/variables",
-		.container = "group_path",
-		.key = "key",
-		.variant = "environment_scope",
-		.variant_parameter = "filter[environment_scope]",
-		.list_parameters = no_parameters,
-		.writable = true,
-		.written_at_commit = true,
-		.update_rule = "GitLab cannot move a variable, rename it, or hide it later on.",
-		.update_hint = "INSERT a new variable and DELETE the old one.",
-		.role_hint = "This needs an API token with the scope \"api\", or \"read_api\" for reading, of a user with the role Owner in the group.",
-		.fields = group_variable_fields,
-		.nfields = lengthof(group_variable_fields),
-		.filters = group_variable_filters,
-		.nfilters = lengthof(group_variable_filters),
-	},
+	VARIABLE_RESOURCE(project, "project", "Maintainer in the project"),
+	VARIABLE_RESOURCE(group, "group_path", "Owner in the group"),
 };
 
 const Resource *const resource_tokens = &resources[0];

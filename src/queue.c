@@ -12,9 +12,9 @@
  * last: a value that GitLab hides.  Before a write goes out, the request that
  * undoes it is made ready, for during a rollback nothing more can be made.
  *
- * A write that was sent and not answered may still take effect, even after it
- * was undone.  So after a rollback that had to undo such a one, it is not known
- * what a variable holds.
+ * An attempt to write that was sent and not answered may still take effect, even
+ * after it was repeated and undone.  So after a rollback that had to undo such a
+ * write, it is not known what a variable holds.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -90,6 +90,7 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
+	bool		repeated;		/* an attempt before may still take effect */
 	bool		can_undo;
 	char	   *undo_path;
 	char	   *undo_body;		/* or NULL */
@@ -1056,6 +1057,7 @@ carry_out(QueuedWrite *write)
 		write->call = NULL;
 	}
 	write->state = WRITE_DONE;
+	write->repeated = write->call->exchange->attempts > 1;
 	log_write(write);
 	check_variant(write);
 	advance_state(write);
@@ -1117,6 +1119,26 @@ finish_write(QueuedWrite *write, Patience *patience)
 	}
 	else if (is_clear_refusal(write->call))
 		write->state = WRITE_REFUSED;
+}
+
+/*
+ * Is what a write was undone to sure to stay?  Not if an attempt of it was never
+ * answered, and so may still be carried out.  Warns if it is not.
+ */
+static bool
+is_settled(const QueuedWrite *write)
+{
+	Announcement a = {{0}, {0}, {0}};
+
+	if (write->state == WRITE_DONE && !write->repeated)
+		return true;
+	SAY(message, "%s may not stay as it was on server \"%s\"",
+		write->object->name, write->connection->server_name);
+	SAY(detail, "The transaction that may have %s it was rolled back. GitLab has not answered all requests to do so, and may still carry one out.",
+		kinds[write->kind].participle);
+	SAY(hint, "Look at it in a while, and set it right.");
+	quiet_announce(WARNING, &a);
+	return false;
 }
 
 static void
@@ -1226,7 +1248,7 @@ undo_write(QueuedWrite *write, Patience *patience)
 		return false;
 	call = send_undo(write, kinds[write->kind].undo_method, write->new_variant,
 					 write->undo_body, patience);
-	return call && is_undone(write, call) && write->state == WRITE_DONE;
+	return call && is_undone(write, call) && is_settled(write);
 }
 
 /*
@@ -1248,8 +1270,7 @@ undo_creation(QueuedWrite *creation, Patience *patience)
 
 		if (write->state != WRITE_SENT && write->state != WRITE_DONE)
 			continue;
-		if (write->state == WRITE_SENT)
-			sure = false;
+		sure = is_settled(write) && sure;
 		if (write->new_variant == NULL)
 		{
 			if (write->state == WRITE_DONE)

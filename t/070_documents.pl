@@ -437,6 +437,15 @@ sub source_resources
 		$resources{$name}{fields} = $fields{$1} // die "$name: no fields $1";
 		$resources{$name}{initial} = $initial{$1};
 	}
+	# two that differ in what they are in
+	while ($source =~ /^\tVARIABLE_RESOURCE\((\w+),/gm)
+	{
+		$resources{"$1_variables"} = {
+			table => "gitlab_$1_variables",
+			fields => $fields{"$1_variable_fields"},
+			initial => $initial{"$1_variable_fields"}
+		};
+	}
 	return %resources;
 }
 

@@ -27,6 +27,10 @@ OBJS = gitlab_pat_fdw.o \
 # The version stands in the control file only.
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
 
+# PGXN wants three numbers.
+DISTVERSION = $(EXTVERSION)$(if $(word 3,$(subst ., ,$(EXTVERSION))),,.0)
+DISTNAME = $(EXTENSION)-$(DISTVERSION)
+
 PKG_CONFIG ?= pkg-config
 PG_CPPFLAGS = -DGITLAB_PAT_FDW_VERSION='"$(EXTVERSION)"' -I$(CURDIR)/src \
 	$(shell $(PKG_CONFIG) --cflags libcurl json-c)
@@ -53,3 +57,10 @@ include $(PGXS)
 installcheck: export PGOPTIONS += -c gitlab_sim.url=$(GITLAB_SIM_URL)
 
 $(OBJS): $(wildcard src/*.h) $(EXTENSION).control
+
+# The commit that is checked out, as PGXN takes it.  It is the same, byte by byte,
+# in every clone: entries have the time of the commit, and zip notes local time.
+.PHONY: dist
+dist:
+	@git diff --quiet HEAD || { echo 'commit your changes first' >&2; exit 1; }
+	TZ=UTC git archive -9 --prefix=$(DISTNAME)/ --output=$(DISTNAME).zip HEAD

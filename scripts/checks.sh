@@ -1,13 +1,14 @@
 # shellcheck shell=bash
 #
-# What scripts/fuzz, scripts/sanitize and scripts/valgrind share: a working
-# directory, and an installation of PostgreSQL of its own, so that a build that
-# is made for a check replaces nobody's extension.
+# What scripts/fuzz, scripts/sanitize, scripts/valgrind and others share: a working
+# directory, verdicts, and an installation of PostgreSQL of its own, so that a
+# build that is made for a check replaces nobody's extension.
 #
 # To be sourced after lib.sh.
 
 work=
 keep=
+child=
 
 # Sets work and log; the directory goes when the script ends, unless keep is set.
 make_work_directory() {
@@ -24,6 +25,10 @@ make_work_directory() {
 clean_up() {
 	local status=$?
 	trap '' INT TERM HUP
+	if [[ -n $child ]]; then
+		kill "$child" 2>/dev/null || true
+		wait "$child" 2>/dev/null || true
+	fi
 	restore_default_cluster
 	if [[ -n $work ]]; then
 		stop_clusters_below "$work"
@@ -122,4 +127,22 @@ verdict() {
 		printf 'not ok %d - %s\n' "$number" "$what"
 		tail -n 80 "$file" | sed 's/^/#   /'
 	fi
+}
+
+# Runs a command, and gives the verdict by its exit status.  It runs in the
+# background, so that a signal is handled at once, and so that a function ends at
+# its first error.
+check() {
+	local what=$1 log=$work/check-$((number + 1)).log heartbeat failed=
+	shift
+	: >"$log"
+	report_progress "$SECONDS" >&2 &
+	heartbeat=$!
+	"$@" >>"$log" 2>&1 </dev/null &
+	child=$!
+	wait "$child" || failed=$log
+	child=
+	kill "$heartbeat" 2>/dev/null || true
+	wait "$heartbeat" 2>/dev/null || true
+	verdict "$what" "$failed"
 }

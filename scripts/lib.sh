@@ -259,14 +259,20 @@ list_tree() {
 	fi
 }
 
-# Copies the tree, keeping times, so that a second make finds its work done; the
-# clone itself stays clean, and the user of the servers can write results.
+# Copies the files that make up the tree into a directory, keeping times, so
+# that a second make finds its work done.
+copy_files() {
+	(list_tree) |
+		tar --create --directory="$repository" --null --no-recursion --files-from=- |
+		tar --extract --no-same-owner --directory="$1"
+}
+
+# A copy of the tree to build in: the clone itself stays clean, and the user of
+# the servers can write results.
 copy_tree() {
 	local destination=$1
 	make_server_directory "$destination"
-	(list_tree) |
-		tar --create --directory="$repository" --null --no-recursion --files-from=- |
-		tar --extract --no-same-owner --directory="$destination"
+	copy_files "$destination"
 	if ((EUID == 0)); then
 		chown -R postgres:postgres "$destination"
 	fi

@@ -17,6 +17,8 @@
 #include "jsonc.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "option.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 
@@ -903,10 +905,9 @@ hint_of(ApiCall *call)
 }
 
 pg_noreturn static void
-report_failure(ApiCall *call, const char *action)
+report_with_hint(ApiCall *call, const char *action, const char *hint)
 {
 	char		description[API_DESCRIPTION_SIZE];
-	const char *hint = hint_of(call);
 
 	api_describe(call, description, sizeof(description));
 	ereport(ERROR,
@@ -915,6 +916,12 @@ report_failure(ApiCall *call, const char *action)
 					call->connection->server_name),
 			 errdetail("%s", description),
 			 hint ? errhint("%s", hint) : 0));
+}
+
+pg_noreturn static void
+report_failure(ApiCall *call, const char *action)
+{
+	report_with_hint(call, action, hint_of(call));
 }
 
 /*
@@ -1203,4 +1210,67 @@ api_own_user_id(ApiClient *client)
 {
 	learn_self(client);
 	return api_connection(client)->self_user_id;
+}
+
+/*
+ * Asks GitLab for its version.  If it does not say, the way out is not to
+ * declare one.
+ */
+static int
+ask_version(ApiClient *client)
+{
+	static const char action[] = "read GitLab's version";
+	ApiCall    *call = client_get(client, "/metadata");
+	int			version = 0;
+
+	if (api_is_absent(call))	/* before GitLab 15.2 */
+	{
+		api_call_free(call);
+		call = client_get(client, "/version");
+	}
+	if (api_call_judge(call) == API_SUCCEEDED)
+	{
+		version = option_version(member_string(call->record, "version"));
+		call->problem = "The answer has no valid field \"version\"";
+	}
+	if (version == 0)
+	{
+		HttpExchange *exchange = call->exchange;
+
+		if (exchange->failure != HTTP_ANSWERED || exchange->status == 401 ||
+			exchange->status == 429)
+			report_failure(call, action);
+		report_with_hint(call, action,
+						 psprintf("What needs a version is done without if none is declared: ALTER SERVER %s VERSION NULL.",
+								  quote_identifier(call->connection->server_name)));
+	}
+	api_connection(client)->version = version;
+	api_call_free(call);
+	return version;
+}
+
+/*
+ * Raises an error if GitLab is older than it is declared to be, before anything
+ * is asked for that an older one would answer wrongly.  GitLab is asked once
+ * per connection.
+ */
+void
+api_require_version(ApiClient *client, int version)
+{
+	int			actual = api_connection(client)->version;
+
+	if (actual < version)
+		actual = ask_version(client);
+	if (actual < version)
+	{
+		const char *name = api_connection(client)->server_name;
+
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("server \"%s\" is declared to have GitLab %d.%d, but has %d.%d",
+						name, version / 100, version % 100, actual / 100,
+						actual % 100),
+				 errhint("Declare the version that it has: ALTER SERVER %s VERSION '%d.%d'.",
+						 quote_identifier(name), actual / 100, actual % 100)));
+	}
 }

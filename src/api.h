@@ -123,6 +123,7 @@ extern ApiCall *api_get(ApiClient *client, const char *path, bool absent_ok,
 extern ApiCall *api_get_self(ApiClient *client);
 extern bool api_is_self(ApiClient *client, int64 id);
 extern int64 api_own_user_id(ApiClient *client);
+extern void api_require_version(ApiClient *client, int version);
 extern Connection *api_reload(Connection *connection, Oid userid);
 
 #endif							/* GITLAB_PAT_API_H */

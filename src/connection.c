@@ -252,6 +252,12 @@ make_connection(UserMapping *mapping, Oid userid)
 	if (token == NULL && file == NULL)
 		refuse_credential(server->name,
 						  "The user mapping has neither of the options \"token\" and \"token_file\".");
+	if (server->unread_version)
+		ereport(WARNING,
+				(errmsg("version \"%s\" of server \"%s\" is not understood, and ignored",
+						server->unread_version, server->name),
+				 errhint("GitLab's versions are declared like this: ALTER SERVER %s VERSION '18.11'.",
+						 quote_identifier(server->name))));
 	connection->context = context;
 	connection->umid = mapping->umid;
 	connection->serverid = mapping->serverid;

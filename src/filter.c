@@ -176,6 +176,10 @@ add_parameter(Builder *builder, const ResourceFilter *filter, const char *value)
 	}
 	if (builder->version < filter->exact_from)
 		builder->request->exact = false;
+	else if (filter->exact_from > 0 && builder->one_answer)
+		builder->request->needs_version = true;
+	if (filter->known_from > 0)
+		builder->request->needs_version = true;
 	builder->request->parameters =
 		list_concat(builder->request->parameters,
 					api_parameter(filter->parameter, value));

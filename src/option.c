@@ -492,16 +492,17 @@ string_or_null(List *given, const char *name)
 }
 
 /*
- * The version that CREATE SERVER declares, 18.11 as 1811; 0 if there is none,
- * or none that can be read: then nothing is assumed of the server.
+ * A version of GitLab's, as CREATE SERVER declares it and as GitLab tells it:
+ * 18.11.2-ee as 1811.  0 if there is none, or none that can be read: then
+ * nothing is assumed of the server.
  */
-static int
-declared_version(const char *version)
+int
+option_version(const char *text)
 {
 	int			major;
 	int			minor;
 
-	if (version == NULL || sscanf(version, "%d.%d", &major, &minor) != 2 ||
+	if (text == NULL || sscanf(text, "%d.%d", &major, &minor) != 2 ||
 		major < 0 || major > 999 || minor < 0 || minor > 99)
 		return 0;
 	return major * 100 + minor;
@@ -518,6 +519,8 @@ option_server(Oid serverid)
 
 	settings->serverid = serverid;
 	settings->name = pstrdup(server->servername);
+	if (server->serverversion && option_version(server->serverversion) == 0)
+		settings->unread_version = pstrdup(server->serverversion);
 	settings->url = string_or_null(given, "url");
 	settings->proxy = string_or_null(given, "proxy");
 	settings->tls_ca_file = string_or_null(given, "tls_ca_file");
@@ -558,7 +561,7 @@ option_table(Oid foreigntableid)
 				(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
 				 errmsg("unknown resource \"%s\"", resource),
 				 errhint("Valid values are %s.", resource_names())));
-	settings->version = declared_version(server->serverversion);
+	settings->version = option_version(server->serverversion);
 	settings->page_size = 100;
 	settings->concurrency = 4;
 	settings->updatable = true;

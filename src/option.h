@@ -29,6 +29,7 @@ typedef struct ServerSettings
 {
 	Oid			serverid;
 	char	   *name;
+	char	   *unread_version; /* declared, but not a version; or NULL */
 	char	   *url;
 	char	   *proxy;			/* or NULL */
 	char	   *tls_ca_file;	/* or NULL */
@@ -61,5 +62,6 @@ typedef struct TableSettings
 extern ServerSettings *option_server(Oid serverid);
 extern TableSettings *option_table(Oid foreigntableid);
 extern const char *option_value(List *options, const char *name);
+extern int	option_version(const char *text);
 
 #endif							/* GITLAB_PAT_OPTION_H */

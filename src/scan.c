@@ -171,6 +171,21 @@ listing_of(const GitLabScan *scan, List *parameters)
 }
 
 /*
+ * A parameter that GitLab does not know yet, or knows otherwise, would bring
+ * wrong results: so a declared version has to be true before it is relied on.
+ */
+static void
+check_version(GitLabScan *scan, const FilterRequest *request)
+{
+	bool		by_expiry = scan->order == ORDER_EXPIRES_ASC ||
+		scan->order == ORDER_EXPIRES_DESC;
+
+	if (!request->nothing && !request->lookup &&
+		(request->needs_version || by_expiry))
+		api_require_version(scan->client, scan->settings->version);
+}
+
+/*
  * Opens the streams that bring the rows of a request: one for all lookups, or
  * one for each collection.
  */
@@ -179,6 +194,7 @@ open_streams(GitLabScan *scan, const FilterRequest *request)
 {
 	const Resource *resource = scan->settings->resource;
 
+	check_version(scan, request);
 	scan->current = 0;
 	scan->nstreams = request->lookup && request->ntargets > 0 ? 1 :
 		request->ntargets;
@@ -338,8 +354,11 @@ count_rows(ForeignScanState *node, GitLabScan *scan)
 	if (request->nothing)
 		return 0;
 	if (request->exact && !differs && !request->lookup && request->ntargets == 1)
+	{
+		check_version(scan, request);
 		count = stream_total(scan->client, resource, request->targets,
 							 request->parameters);
+	}
 	if (count >= 0)
 		return count;
 	return count_records(scan, filter_request(resource, version,

@@ -48,6 +48,7 @@ foreach my $dialect ('17.11', '18.11', '19.4')
 my $session = Session->open($node, database => $database);
 
 test_requests();
+test_declared_versions();
 test_evaluation();
 test_rescans();
 test_count_by_paging();
@@ -239,7 +240,8 @@ sub test_random_queries
 # --- requests -----------------------------------------------------------------
 
 # What a statement asked of GitLab: paths below the collection, decoded, and
-# without the parameters that all first pages have.
+# without the parameters that all first pages have.  GitLab's version aside,
+# which is asked for once per connection: see test_declared_versions().
 sub asked
 {
 	my ($sql) = @_;
@@ -253,7 +255,7 @@ sub asked
 		s/[?&]per_page=100&page=1$//;
 		s/%([[:xdigit:]]{2})/chr hex $1/ge;
 		decode_utf8($_)
-	} map { $_->{path} } $sim->journal;
+	} grep { $_ ne '/api/v4/metadata' } map { $_->{path} } $sim->journal;
 }
 
 # A table of SQL and requests: the condition, then what the three versions send.
@@ -461,6 +463,178 @@ sub test_requests
 		my @asked = asked($select);
 		is(join(' ', @asked ? sort @asked : '-'), $expected, "$version: $_->[1]");
 	}
+	return;
+}
+
+# What needs a version asks whether the declared one is true: once per connection,
+# and an error if GitLab is older.  What does not need it asks nothing.
+sub test_declared_versions
+{
+	my %tables = map { $_ => qq{"$_".gitlab_personal_access_tokens} } '18.11', '19.4';
+	my @needy = (
+		[ '18.11', 'SELECT id FROM t ORDER BY expires_at LIMIT 3' ],
+		[ '18.11', 'SELECT id FROM t WHERE user_id = 2 ORDER BY expires_at DESC' ],
+		[ '18.11', q{SELECT count(*) FROM t WHERE expires_at = '2099-12-31'} ],
+		[ '18.11', q{SELECT count(*) FROM t WHERE expires_at < current_date + 30 AND active} ],
+		[ '19.4', 'SELECT id FROM t WHERE NOT active' ],
+		[ '19.4', 'SELECT count(*) FROM t WHERE NOT active' ],
+		[ '19.4', 'SELECT id FROM t WHERE user_id IN (2, 3) AND NOT active' ],
+		[ '19.4', 'DELETE FROM t WHERE NOT active AND id > 10000' ]);
+	my @needless = (
+		'SELECT id FROM t', 'SELECT id FROM t ORDER BY id LIMIT 3', 'SELECT id FROM t WHERE active',
+		'SELECT id FROM t WHERE expires_at < current_date', 'SELECT count(*) FROM t WHERE active',
+		q{SELECT id FROM t WHERE expires_at > '2026-01-01' LIMIT 3},
+		'SELECT id FROM t WHERE id = 5 AND NOT active', 'SELECT id FROM t WHERE id = 5 ORDER BY expires_at',
+		'SELECT count(*) FROM t WHERE active AND NOT active', 'SELECT id FROM t WHERE false ORDER BY expires_at',
+		'EXPLAIN SELECT id FROM t WHERE NOT active ORDER BY expires_at');
+	my $verbose = Session->open($node, database => $database, verbosity => 'verbose');
+	my $run = sub {
+		my ($version, $sql) = @_;
+
+		$sim->clear_journal;
+		return $verbose->query($sql =~ s/\bt\b/$tables{$version}/r);
+	};
+	my $asked = sub {
+		return join ' ', map { $_->{path} =~ m{^/api/v4/(metadata|version)$} } $sim->journal;
+	};
+	my $again = sub { $verbose->query('SELECT gitlab_pat_disconnect()') };
+
+	# GitLab is as old as declared, or younger
+	foreach my $dialect ('18.11', '19.4')
+	{
+		$sim->reset(version => $dialect);
+		foreach (grep { $_->[0] <= $dialect } @needy)
+		{
+			my ($version, $sql) = @$_;
+
+			$again->();
+			is(($run->(@$_))[1], '', "$version against $dialect: $sql");
+			is($asked->(), 'metadata', 'the version is asked for');
+			cmp_ok($sim->count, '>', 1, 'and then the rest');
+			$run->(@$_);
+			is($asked->(), '', 'once');
+			foreach my $other (@needy)
+			{
+				next if $other->[0] ne $version;
+				$run->(@$other);
+				is($asked->(), '', "nor for $other->[1]");
+			}
+		}
+	}
+
+	# what does not need it
+	foreach my $version ('18.11', '19.4')
+	{
+		$sim->reset(version => '17.11');
+		$again->();
+		foreach (@needless)
+		{
+			is(($run->($version, $_))[1], '', "$version against 17.11: $_");
+			is($asked->(), '', 'the version is not asked for');
+		}
+	}
+
+	# GitLab is older than declared
+	foreach my $dialect ('17.11', '18.11')
+	{
+		$sim->reset(version => $dialect);
+		$again->();
+		foreach (grep { $_->[0] > $dialect } @needy)
+		{
+			my ($version, $sql) = @$_;
+			my ($out, $err) = $run->(@$_);
+
+			is($out, '', "$version against $dialect: no row of $sql");
+			like($err, qr/ERROR:  HV024: server "$version" is declared to have GitLab \Q$version\E, but has \Q$dialect\E$/m,
+				'but an error that names both');
+			like($err, qr/^HINT:  .*: ALTER SERVER "$version" VERSION '\Q$dialect\E'\.$/m, 'and what to do');
+			is($sim->count, 1, 'nothing is asked for but the version');
+		}
+	}
+
+	# until it is upgraded, or declared as it is
+	$sim->reset(version => '18.11');
+	like(($run->(@{ $needy[4] }))[1], qr/HV024/, 'an error');
+	$sim->reset(version => '19.4');
+	is(($run->(@{ $needy[4] }))[1], '', 'none after an upgrade');
+	$sim->reset(version => '17.11');
+	$verbose->query(q{ALTER SERVER "18.11" VERSION '17.11'});
+	is(($run->(@{ $needy[0] }))[1], '', 'nor with the right declaration');
+	is($asked->(), '', 'which needs no question');
+	$verbose->query(q{ALTER SERVER "18.11" VERSION '18.11'});
+	like(($run->(@{ $needy[0] }))[1], qr/HV024/, 'the declaration is read anew');
+
+	# whoever may list may ask, by whatever scope
+	$sim->reset(version => '18.11');
+	$verbose->query(q{ALTER USER MAPPING FOR CURRENT_USER SERVER "18.11" OPTIONS (SET token 'glpat-sim-alice-read')});
+	is(($run->(@{ $needy[0] }))[1], '', 'with the scope read_api');
+	is($asked->(), 'metadata', 'the version is asked for');
+	$verbose->query(q{ALTER USER MAPPING FOR CURRENT_USER SERVER "18.11" OPTIONS (SET token 'glpat-sim-admin')});
+
+	# /metadata came with 15.2
+	$sim->fault('GET', 'metadata', 'body', times => 0, status => 404, body => '{"error":"404 Not Found"}');
+	is(($run->(@{ $needy[0] }))[1], '', 'a GitLab without /metadata');
+	is($asked->(), 'metadata version', 'is asked for /version');
+
+	# GitLab does not say
+	foreach (
+		[ '42704', 'body', status => 404, body => '{"error":"404 Not Found"}' ],
+		[ '42704', 'html', status => 404 ],
+		[ '42501', 'body', status => 403,
+			body => '{"error":"insufficient_scope","error_description":"Too small.","scope":"api"}' ],
+		[ 'HV000', 'status', status => 500 ],
+		[ '08P01', 'body', body => '[]' ],
+		[ '08P01', 'body', body => '{"version":18.11}' ],
+		[ '08P01', 'body', body => '{"version":"unknown"}' ],
+		[ '08P01', 'html' ],
+		[ '08P01', 'body', status => 204, body => '' ])
+	{
+		my ($sqlstate, $kind, %fault) = @$_;
+		my $name = join ' ', $kind, map { $fault{$_} // () } 'status', 'body';
+
+		$sim->reset(version => '18.11');
+		$sim->fault('GET', 'metadata|version', $kind, times => 0, %fault, headers => { 'Retry-After' => 0 });
+		$again->();
+		my ($out, $err) = $run->(@{ $needy[0] });
+		is($out, '', "no version, $name: no row");
+		like($err, qr/ERROR:  $sqlstate: could not read GitLab's version on server "18.11"$/m, 'but an error');
+		like($err, qr/^HINT:  .*: ALTER SERVER "18.11" VERSION NULL\.$/m, 'and what to do');
+		unlike($asked->(), qr/version/, 'the older way is not tried') if ($fault{status} // 0) != 404;
+	}
+	foreach (
+		[ '28000', 'status', status => 401 ],
+		[ '53400', 'status', status => 429, headers => { 'Retry-After' => 3600 } ],
+		[ '08006', 'reset' ])
+	{
+		my ($sqlstate, $kind, %fault) = @$_;
+
+		$sim->reset(version => '18.11');
+		$sim->fault('GET', 'metadata|version', $kind, times => 0, %fault);
+		$again->();
+		$verbose->query(q{ALTER SERVER "18.11" OPTIONS (ADD max_retries '0')});
+		my ($out, $err) = $run->(@{ $needy[0] });
+		$verbose->query(q{ALTER SERVER "18.11" OPTIONS (DROP max_retries)});
+		is($out, '', "no version, $kind: no row");
+		like($err, qr/ERROR:  $sqlstate: could not read GitLab's version on server "18.11"$/m, 'but an error');
+		unlike($err, qr/VERSION NULL/, 'for which the declaration is not to blame');
+	}
+	$sim->reset(version => '17.11');
+	$verbose->query(q{ALTER SERVER "18.11" VERSION NULL});
+	is(($run->(@{ $needy[0] }))[1], '', 'without a declaration nothing is assumed');
+	is($asked->(), '', 'nor asked');
+
+	# a declaration that can't be read
+	foreach my $version ('18', 'latest', 'v18.11', '')
+	{
+		$verbose->query(qq{ALTER SERVER "18.11" VERSION '$version'});
+		like(($run->(@{ $needy[0] }))[1],
+			qr/WARNING:  01000: version "$version" of server "18.11" is not understood, and ignored\nHINT:  .*: ALTER SERVER "18.11" VERSION '18.11'\.\n/m,
+			"version '$version': a warning");
+		is(($run->(@{ $needy[0] }))[1], '', 'once per connection');
+		is($asked->(), '', 'and nothing is assumed');
+	}
+	$verbose->query(q{ALTER SERVER "18.11" VERSION '18.11'});
+	$verbose->close;
 	return;
 }
 

@@ -54,7 +54,7 @@ fuzz_option(const uint8 *data, size_t size)
 		return;
 	catalog = catalogs[data[0] % lengthof(catalogs)].catalog;
 	line = fuzz_string(data + 1, size - 1);
-	(void) declared_version(line);
+	(void) option_version(line);
 	while (line && nwords < MAX_OPTIONS)
 	{
 		char	   *end = strchr(line, '\n');

@@ -134,26 +134,6 @@ filter_exists(const Resource *resource, const ResourceField *field,
 }
 
 
-/* The names of the parameters that may be sent for a condition. */
-List *
-filter_parameters(const Resource *resource, const Condition *condition)
-{
-	const ResourceFilter *filter = NULL;
-	List	   *names = NIL;
-
-	while ((filter = next_filter(resource, condition->field,
-								 condition->operator, filter)) != NULL)
-	{
-		const char *name = filter->test == FILTER_VARIANT ?
-			resource->variant_parameter : filter->parameter;
-
-		if (name)
-			names = list_append_unique_ptr(names, unconstify(char *, name));
-	}
-	return names;
-}
-
-
 /* ----------
  * Parameters
  * ----------
@@ -187,11 +167,11 @@ add_parameter(Builder *builder, const ResourceFilter *filter, const char *value)
 }
 
 static const char *
-sent_value(const FilterRequest *request, const char *name)
+sent_value(const List *parameters, const char *name)
 {
 	ListCell   *lc;
 
-	foreach(lc, request->parameters)
+	foreach(lc, parameters)
 	{
 		ApiParameter *parameter = lfirst(lc);
 
@@ -449,7 +429,7 @@ add_constant(Builder *builder, const ResourceFilter *filter,
 	}
 	else if (DatumGetBool(condition->operand) != (filter->test == FILTER_TRUE))
 		return;
-	sent = sent_value(builder->request, filter->parameter);
+	sent = sent_value(builder->request->parameters, filter->parameter);
 	if (sent == NULL)
 		(void) add_parameter(builder, filter, filter->constant);
 	else if (strcmp(sent, filter->constant) != 0)
@@ -472,7 +452,7 @@ add_text(Builder *builder, const ResourceFilter *filter,
 	char	   *string = TextDatumGetCString(condition->operand);
 	int			length = strlen(string);
 
-	if (length == 0 || sent_value(builder->request, filter->parameter) ||
+	if (length == 0 || sent_value(builder->request->parameters, filter->parameter) ||
 		(GetDatabaseEncoding() == PG_SQL_ASCII && !is_ascii_run(string, length)))
 		builder->request->exact = false;
 	else
@@ -769,7 +749,7 @@ choose_churn(const Builder *builder, const Condition *conditions,
 		{
 			if (filter->churn != CHURN_LEAVE)
 				continue;
-			if (filter->test == FILTER_BEFORE ||
+			if (filter->test == FILTER_BEFORE || c->expression ||
 				DatumGetBool(c->operand) == (filter->test == FILTER_TRUE))
 				return CHURN_LEAVE;
 		}
@@ -821,6 +801,44 @@ add_filter(Builder *builder, const ResourceFilter *filter,
 }
 
 /*
+ * Adds what is asked for by a condition whose operand is not known yet, with an
+ * expression in place of the value.
+ */
+static void
+add_expression(Builder *builder, const Condition *condition, TargetSets *sets)
+{
+	char	   *value = psprintf("{%s}", condition->expression);
+	ValueSet	set = {palloc(sizeof(char *)), 1};
+	const ResourceFilter *filter = NULL;
+	const char *added = NULL;
+
+	set.values[0] = value;
+	while ((filter = next_filter(builder->resource, condition->field,
+								 condition->operator, filter)) != NULL)
+	{
+		if (builder->version < Max(filter->known_from, filter->exact_from))
+			builder->request->exact = false;
+		if (filter->test == FILTER_CONTAINER)
+		{
+			if (sets->containers.nvalues == 0)
+				sets->containers = set;
+		}
+		else if (filter->test == FILTER_LOOKUP)
+		{
+			if (!sets->has_keys)
+				sets->keys = set;
+			sets->has_keys = true;
+		}
+		else if (filter->test == FILTER_VARIANT)
+			sets->variant = sets->variant ? sets->variant : value;
+		/* true and false have the same parameter */
+		else if (added == NULL || strcmp(added, filter->parameter) != 0)
+			added = add_parameter(builder, filter, value) ?
+				filter->parameter : NULL;
+	}
+}
+
+/*
  * Makes the request for some conditions, in the current memory context.
  * pending: this transaction has changed tokens of the server, which GitLab does
  * not know yet.  one_answer: the request is made once, for its total, so that
@@ -839,6 +857,8 @@ filter_request(const Resource *resource, int version,
 		.request = palloc0(sizeof(FilterRequest)),
 	};
 	TargetSets	sets = {0};
+	Condition  *known = palloc(sizeof(Condition) * Max(nconditions, 1));
+	int			nknown = 0;
 
 	builder.request->exact = true;
 	for (int i = 0; i < nconditions; i++)
@@ -848,18 +868,52 @@ filter_request(const Resource *resource, int version,
 			builder.request->nothing = true;
 			return builder.request;
 		}
+		if (conditions[i].expression == NULL)
+			known[nknown++] = conditions[i];
 	}
 	builder.churn = choose_churn(&builder, conditions, nconditions);
-	collect_sets(&builder, conditions, nconditions, &sets);
+	collect_sets(&builder, known, nknown, &sets);
 	for (int i = 0; i < resource->nfilters; i++)
-		add_filter(&builder, &resource->filters[i], conditions, nconditions);
+		add_filter(&builder, &resource->filters[i], known, nknown);
 	for (int i = 0; i < resource->nfields; i++)
 		if (resource->fields[i].type == FIELD_DATE ||
 			resource->fields[i].type == FIELD_TIMESTAMPTZ)
-			add_bounds(&builder, &resource->fields[i], conditions, nconditions);
+			add_bounds(&builder, &resource->fields[i], known, nknown);
+	for (int i = 0; i < nconditions; i++)
+		if (conditions[i].expression)
+			add_expression(&builder, &conditions[i], &sets);
 	if (!builder.request->nothing)
 		add_targets(&builder, &sets);
 	return builder.request;
+}
+
+/*
+ * Does a request ask for what a condition says?  *exact: and for just that,
+ * as far as it is known without the operand.
+ */
+bool
+filter_is_sent(const Resource *resource, int version,
+			   const FilterRequest *request, const Condition *condition,
+			   bool *exact)
+{
+	const ResourceFilter *filter = NULL;
+	List	   *listed = request->lookup ? NIL : request->parameters;
+	List	   *own = request->ntargets > 0 ? request->targets[0].parameters : NIL;
+	bool		sent = false;
+
+	*exact = filter_request(resource, version, condition, 1, false, true)->exact;
+	while ((filter = next_filter(resource, condition->field,
+								 condition->operator, filter)) != NULL)
+	{
+		const char *name = filter->test == FILTER_VARIANT ?
+			resource->variant_parameter : filter->parameter;
+
+		if (filter->test == FILTER_CONTAINER ||
+			(filter->test == FILTER_LOOKUP && request->lookup) ||
+			(name && (sent_value(listed, name) || sent_value(own, name))))
+			sent = true;
+	}
+	return sent && !request->nothing;
 }
 
 /* Can nothing be asked for without an equality on this field? */

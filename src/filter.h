@@ -30,7 +30,7 @@ typedef enum ConditionOperator
 	CONDITION_ILIKE
 } ConditionOperator;
 
-/* A condition whose operand is known. */
+/* A condition whose operand is known; but see expression. */
 typedef struct Condition
 {
 	const ResourceField *field;
@@ -38,6 +38,8 @@ typedef struct Condition
 	Oid			type;			/* of the operand */
 	Datum		operand;
 	bool		isnull;
+	const char *expression;		/* for EXPLAIN: stands for an operand that is
+								 * not known yet; else NULL */
 } Condition;
 
 /* What to ask GitLab for. */
@@ -57,12 +59,13 @@ typedef struct FilterRequest
 extern bool filter_exists(const Resource *resource, const ResourceField *field,
 						  ConditionOperator operator, const bool *operand,
 						  int version, bool joining, bool *exact);
-extern List *filter_parameters(const Resource *resource,
-							   const Condition *condition);
 extern FilterRequest *filter_request(const Resource *resource, int version,
 									 const Condition *conditions,
 									 int nconditions, bool pending,
 									 bool one_answer);
+extern bool filter_is_sent(const Resource *resource, int version,
+						   const FilterRequest *request,
+						   const Condition *condition, bool *exact);
 extern bool filter_needed(const Resource *resource, const ResourceField *field);
 extern bool filter_matches(const Resource *resource,
 						   const Condition *conditions, int nconditions,

@@ -458,18 +458,20 @@ append_parameter(StringInfo buf, const char *name, const char *value)
  */
 static void
 append_path(StringInfo buf, const Resource *resource,
-			const FilterRequest *request, const char *expression, bool lookup)
+			const FilterRequest *request)
 {
-	const char *container = request->ntargets == 1 ?
-		request->targets[0].container : NULL;
+	const char *container = request->targets[0].container;
 
-	if (resource->container == NULL || container)
-		appendStringInfoString(buf, resource_path(resource, container, NULL));
-	else
-		appendStringInfo(buf, "%s/%s%s", resource->container_path,
-						 expression ? expression : "{each of several}",
+	if (container &&
+		strcmp(container, request->targets[request->ntargets - 1].container) != 0)
+		container = "{each of several}";
+	/* an expression is shown as it is */
+	if (container && container[0] == '{')
+		appendStringInfo(buf, "%s/%s%s", resource->container_path, container,
 						 resource->path);
-	if (lookup)
+	else
+		appendStringInfoString(buf, resource_path(resource, container, NULL));
+	if (request->lookup)
 		appendStringInfo(buf, "/:%s", resource->key);
 }
 
@@ -478,56 +480,21 @@ append_path(StringInfo buf, const Resource *resource,
  * other than constants are shown by their expressions, in braces.
  */
 static void
-explain_request(ForeignScanState *node, GitLabScan *scan, ForeignScan *fsplan,
+explain_request(const GitLabScan *scan, const FilterRequest *request,
 				ExplainState *es)
 {
-	const Resource *resource = scan->settings->resource;
-	List	   *context = set_deparse_context_plan(es->deparse_cxt,
-												  (Plan *) fsplan, NIL);
-	Condition  *known = palloc(sizeof(Condition) * Max(scan->nconditions, 1));
-	FilterRequest *request;
 	StringInfoData buf;
-	const char *container = NULL;
-	int			nknown = 0;
-	bool		lookup = false;
-	List	   *expressions = NIL;	/* of ApiParameter, in braces */
 	ListCell   *lc;
 
-	for (int i = 0; i < scan->nconditions; i++)
-	{
-		const Condition *condition = &scan->conditions[i];
-		Node	   *operand = list_nth(fsplan->fdw_exprs, i);
-		char	   *expression;
-
-		if (resource_is_key(resource, condition->field))
-			lookup = true;
-		if (IsA(operand, Const))
-		{
-			known[nknown] = *condition;
-			known[nknown].operand = ((Const *) operand)->constvalue;
-			known[nknown++].isnull = ((Const *) operand)->constisnull;
-			continue;
-		}
-		expression = psprintf("{%s}", deparse_expression(operand, context,
-														 es->verbose, false));
-		if (filter_needed(resource, condition->field))
-			container = expression;
-		else if (!resource_is_key(resource, condition->field))
-			foreach(lc, filter_parameters(resource, condition))
-				expressions = list_concat(expressions,
-										  api_parameter(lfirst(lc), expression));
-	}
-	request = filter_request(resource, scan->settings->version, known, nknown,
-							 false, scan->kind == SCAN_COUNT);
-	initStringInfo(&buf);
 	if (request->nothing)
 	{
 		ExplainPropertyText("GitLab Request", "none", es);
 		return;
 	}
+	initStringInfo(&buf);
 	appendStringInfoString(&buf, "GET ");
-	append_path(&buf, resource, request, container, lookup);
-	if (!lookup)
+	append_path(&buf, scan->settings->resource, request);
+	if (!request->lookup)
 	{
 		StreamListing listing = listing_of(scan, request->parameters);
 
@@ -535,47 +502,61 @@ explain_request(ForeignScanState *node, GitLabScan *scan, ForeignScan *fsplan,
 			append_parameter(&buf, ((ApiParameter *) lfirst(lc))->name,
 							 ((ApiParameter *) lfirst(lc))->value);
 	}
-	if (request->ntargets > 0)
-		foreach(lc, request->targets[0].parameters)
-			append_parameter(&buf, ((ApiParameter *) lfirst(lc))->name,
-							 request->ntargets == 1 || lookup ?
-							 ((ApiParameter *) lfirst(lc))->value :
-							 "{each of several}");
-	if (!lookup || resource->variant)
-		foreach(lc, expressions)
-			append_parameter(&buf, ((ApiParameter *) lfirst(lc))->name,
-							 ((ApiParameter *) lfirst(lc))->value);
+	foreach(lc, request->targets[0].parameters)
+		append_parameter(&buf, ((ApiParameter *) lfirst(lc))->name,
+						 request->ntargets == 1 || request->lookup ?
+						 ((ApiParameter *) lfirst(lc))->value :
+						 "{each of several}");
 	ExplainPropertyText("GitLab Request", buf.data, es);
 }
 
 /*
- * Shows the fields whose conditions GitLab answers exactly, or else with a
- * superset.  All are checked again; see the filter.
+ * Shows the fields of those conditions that the request asks for, and GitLab
+ * answers exactly, or else with a superset.  All are checked again; see the
+ * filter.
  */
 static void
-explain_exactness(const GitLabScan *scan, List *operands, bool exact,
-				  const char *label, ExplainState *es)
+explain_exactness(const GitLabScan *scan, const FilterRequest *request,
+				  bool exact, const char *label, ExplainState *es)
 {
 	List	   *names = NIL;
 
 	for (int i = 0; i < scan->nconditions; i++)
 	{
-		const Condition *condition = &scan->conditions[i];
-		Const	   *operand = list_nth(operands, i);
-		bool		is_true = IsA(operand, Const) &&
-			DatumGetBool(operand->constvalue);
 		bool		is_exact;
 
-		(void) filter_exists(scan->settings->resource, condition->field,
-							 condition->operator,
-							 condition->field->type == FIELD_BOOLEAN &&
-							 IsA(operand, Const) ? &is_true : NULL,
-							 scan->settings->version, false, &is_exact);
-		if (is_exact == exact)
-			names = lappend(names, pstrdup(condition->field->name));
+		if (filter_is_sent(scan->settings->resource, scan->settings->version,
+						   request, &scan->conditions[i], &is_exact) &&
+			is_exact == exact)
+			names = lappend(names, pstrdup(scan->conditions[i].field->name));
 	}
 	if (names != NIL)
 		ExplainPropertyList(label, names, es);
+}
+
+/* The request, as far as it is known before the scan begins. */
+static FilterRequest *
+request_to_explain(GitLabScan *scan, ForeignScan *fsplan, ExplainState *es)
+{
+	List	   *context = set_deparse_context_plan(es->deparse_cxt,
+												  (Plan *) fsplan, NIL);
+
+	for (int i = 0; i < scan->nconditions; i++)
+	{
+		Node	   *operand = list_nth(fsplan->fdw_exprs, i);
+
+		if (IsA(operand, Const))
+		{
+			scan->conditions[i].operand = ((Const *) operand)->constvalue;
+			scan->conditions[i].isnull = ((Const *) operand)->constisnull;
+		}
+		else
+			scan->conditions[i].expression =
+				deparse_expression(operand, context, es->verbose, false);
+	}
+	return filter_request(scan->settings->resource, scan->settings->version,
+						  scan->conditions, scan->nconditions, false,
+						  scan->kind == SCAN_COUNT);
 }
 
 static void
@@ -601,14 +582,16 @@ gitlab_ExplainForeignScan(ForeignScanState *node, ExplainState *es)
 	ForeignScan *fsplan = (ForeignScan *) node->ss.ps.plan;
 	GitLabScan	plain = {0};
 	GitLabScan *scan = node->fdw_state;
+	FilterRequest *request;
 
 	plain.settings = option_table(scanned_table(node));
 	plain.kind = intVal(list_nth(fsplan->fdw_private, SCAN_PRIVATE_KIND));
 	plain.order = intVal(list_nth(fsplan->fdw_private, SCAN_PRIVATE_ORDER));
 	read_conditions(&plain, fsplan);
-	explain_request(node, &plain, fsplan, es);
-	explain_exactness(&plain, fsplan->fdw_exprs, true, "GitLab Exact", es);
-	explain_exactness(&plain, fsplan->fdw_exprs, false, "GitLab Superset", es);
+	request = request_to_explain(&plain, fsplan, es);
+	explain_request(&plain, request, es);
+	explain_exactness(&plain, request, true, "GitLab Exact", es);
+	explain_exactness(&plain, request, false, "GitLab Superset", es);
 	if (es->analyze && scan)
 		explain_statistics(scan, es);
 }

@@ -92,6 +92,7 @@ sub test_explain
 	my $plan = plan_of("SELECT name FROM $table WHERE active AND name = 'deploy' AND scopes <> '{}'");
 	like($plan, qr/GitLab Exact: active\n\s*GitLab Superset: name$/m, 'EXPLAIN says what is exact');
 	like($plan, qr/Filter: \(active AND /, 'and that all is checked again');
+	test_exactness();
 	plan_of("DELETE FROM $table WHERE id = 5");
 	plan_of("UPDATE $table SET expires_at = current_date + 1 WHERE id = 5");
 	plan_of("INSERT INTO $table (name, scopes) VALUES ('x', '{api}')");
@@ -100,6 +101,55 @@ sub test_explain
 	like(query('EXPLAIN (COSTS OFF) EXECUTE p (2)'), qr/user_id=\{\$1\}/, 'EXPLAIN of a generic plan');
 	query('RESET plan_cache_mode');
 	is($sim->count, 0, 'EXPLAIN makes no request');
+	return;
+}
+
+# Only what is in the request is exact or not.  A condition, the version that is
+# declared, the request's parameters, the columns that are exact, and the others.
+sub test_exactness
+{
+	foreach (
+		[ '', 'NOT active', '', '', '' ],
+		[ '18.11', 'NOT active', '', '', '' ],
+		[ '19.4', 'NOT active', 'state=inactive', 'active', '' ],
+		[ '', 'active = (SELECT true)', 'state={$0}', '', 'active' ],
+		[ '19.4', 'active = (SELECT true)', 'state={$0}', 'active', '' ],
+		[ '', q{expires_at > '2026-01-01'}, 'expires_after=2026-01-02', '', 'expires_at' ],
+		[ '18.11', q{expires_at > '2026-01-01'}, 'expires_after=2026-01-02', 'expires_at', '' ],
+		[ '', q{expires_at > current_date}, 'expires_after={CURRENT_DATE}', '', 'expires_at' ],
+		[ '18.11', q{expires_at > current_date}, 'expires_after={CURRENT_DATE}', 'expires_at', '' ],
+		# only those of one direction are sent
+		[ '', 'active AND revoked', 'state=active', 'active', '' ],
+		[ '', 'active AND last_used_at > now()', 'state=active', 'active', '' ],
+		[ '', 'last_used_at > now()', 'last_used_after={now()}', 'last_used_at', '' ],
+		[ '', 'last_used_at BETWEEN now() AND now()', 'last_used_before={now()}', '', 'last_used_at' ],
+		[ '', 'revoked AND last_used_at < now()', 'last_used_before={now()}', '', 'last_used_at' ],
+		# operands that can't be sent, or only in part
+		[ '', q{name LIKE 'ab%'}, '', '', '' ],
+		[ '', q{name LIKE 'abc%'}, 'search=abc', '', 'name' ],
+		[ '', q{expires_at < 'infinity'}, '', '', '' ],
+		[ '', q{created_at >= '2026-01-01Z'}, 'created_after=2026-01-01T00:00:00.000Z', 'created_at', '' ],
+		[ '', q{created_at >= '2026-01-01 00:00:00.0005Z'}, 'created_after=2026-01-01T00:00:00.000Z', '', 'created_at' ],
+		[ '', q{created_at >= now() AND created_at < 'infinity'}, 'created_after={now()}', 'created_at', '' ],
+		# lookups ask for nothing else
+		[ '', 'id = 5 AND active', '/:id', 'id', '' ],
+		[ '', 'id = (SELECT 5) AND user_id = 2', '/:id', 'id', '' ],
+		[ '', 'user_id IN (2, 3) AND active', 'state=active&user_id={each of several}', 'active, user_id', '' ],
+		[ '', 'user_id = ANY (ARRAY(SELECT 2)) AND user_id = 2', 'user_id=2&user_id={$0}', 'user_id, user_id', '' ],
+		# no request, nothing asked
+		[ '', 'active AND NOT active', 'none', '', '' ],
+		[ '', 'id IN (1, 2) AND id IN (3, 4) AND user_id = 2', 'none', '', '' ])
+	{
+		my ($version, $condition, @expected) = @$_;
+
+		query('ALTER SERVER gitlab VERSION ' . ($version ? "'$version'" : 'NULL'));
+		my $plan = plan_of("SELECT name FROM $table WHERE $condition");
+		my ($request) = $plan =~ /GitLab Request: (?:GET \/personal_access_tokens)?\??(.*)/;
+		my @columns = map { $plan =~ /GitLab $_: (.*)/ ? join ', ', sort split /, /, $1 : '' } qw(Exact Superset);
+
+		is_deeply([ $request, @columns ], \@expected, "EXPLAIN, version '$version': $condition");
+	}
+	query('ALTER SERVER gitlab VERSION NULL');
 	return;
 }
 

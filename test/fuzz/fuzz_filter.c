@@ -77,6 +77,7 @@ take_condition(Bytes *bytes, const Resource *resource, Condition *condition)
 	condition->field = &resource->fields[take(bytes, 1) % resource->nfields];
 	condition->operator = operators[take(bytes, 1) % lengthof(operators)];
 	condition->isnull = false;
+	condition->expression = NULL;
 	if (condition->field->type == FIELD_TEXT ||
 		condition->field->type == FIELD_TEXT_ARRAY ||
 		condition->field->type == FIELD_INET_ARRAY ||

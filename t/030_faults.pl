@@ -11,16 +11,18 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use GitLabCluster;
+use GitLabMatrix;
 use GitLabSim;
 use IO::Socket::INET;
 use JSON::PP ();
 use MIME::Base64;
 use POSIX qw(strftime);
+use Socket qw(SOL_SOCKET SO_LINGER);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Session;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 my $sim = GitLabSim->start;
 my $node = gitlab_cluster(
@@ -46,7 +48,10 @@ $node->safe_psql(
 	CREATE SERVER patient FOREIGN DATA WRAPPER gitlab_pat_fdw
 		OPTIONS (url '$url', max_retries '1', max_retry_wait '2s');
 	CREATE USER MAPPING FOR CURRENT_USER SERVER patient OPTIONS (token 'glpat-sim-admin');
-	CREATE FOREIGN TABLE patient (id bigint, name text) SERVER patient;
+	CREATE FOREIGN TABLE patient (id bigint, name text, user_id bigint, scopes text[],
+		expires_at date, token text) SERVER patient;
+	CREATE FOREIGN TABLE native (id bigint, name text, expires_at date, token text)
+		SERVER gitlab OPTIONS (rotation 'native');
 });
 
 # The requests that a fault may hit: the statement that makes it, what tells it
@@ -98,13 +103,34 @@ my %requests = (
 		path => 'users/2/personal_access_tokens',
 		good => '17|t',
 	},
+	update => {
+		sql => q{UPDATE tokens SET expires_at = current_date + 90 WHERE id = 2
+			RETURNING id, length(token) > 20},
+		method => 'POST',
+		path => 'users/2/personal_access_tokens',
+		good => '17|t',
+	},
+	native => {
+		sql => q{UPDATE native SET expires_at = current_date + 90 WHERE id = 2
+			RETURNING id, length(token) > 20},
+		method => 'POST',
+		path => 'personal_access_tokens/2/rotate',
+		good => '17|t',
+	},
+	analyze => {
+		sql => 'ANALYZE tokens',
+		method => 'GET',
+		path => 'personal_access_tokens\?',
+		good => '',
+	},
 	delete => {
 		sql => 'DELETE FROM tokens WHERE id = 2',
 		method => 'DELETE',
 		path => 'personal_access_tokens/2',
 		good => '',
 	});
-my @all = qw(list page total lookup self users insert delete);
+my @all = qw(list page total lookup self users insert update native delete);
+my $descriptors;
 
 my $session = Session->open($node, verbosity => 'verbose');
 
@@ -130,7 +156,8 @@ sub attempt
 }
 
 # Tests that a statement fails with a SQLSTATE (or one of several) after so many
-# attempts, brings no row, and changes nothing.
+# attempts, brings no row, and changes nothing; and that the session is as good
+# as before.
 sub fails
 {
 	my ($name, $what, $sqlstate, $attempts, $kind, %fault) = @_;
@@ -143,13 +170,14 @@ sub fails
 	push @wrong, "messages: $err" if $err !~ /ERROR:  ($sqlstate):/;
 	push @wrong, "attempts: $made" if defined $attempts && $made != $attempts;
 	push @wrong, "took $seconds s" if $seconds > 5;
-	if ($what eq 'insert')
-	{
-		$sim->clear_faults;
-		my $state = $sim->token_state(17);
-		push @wrong, "token is $state"
-		  if $state eq 'active' && $err !~ /answer was lost.*HINT: .*SELECT/s;
-	}
+	$sim->clear_faults;
+	my $changes = changes($sim);
+	push @wrong, "changed: $changes"
+	  if $changes && $err !~ /answer was lost.*HINT: .*SELECT|may have been revoked/s;
+	my ($name_of_4, $complaint) = $session->query('SELECT name FROM tokens WHERE id = 4');
+	push @wrong, "then: $name_of_4$complaint" if "$name_of_4$complaint" ne 'root no admin mode';
+	my $open = descriptors();
+	push @wrong, "descriptors: $open" if defined $descriptors && $open != $descriptors;
 	ok(!@wrong, "$where: $sqlstate") or diag(join "\n", @wrong);
 	return $err;
 }
@@ -190,7 +218,7 @@ sub descriptors
 works('without a fault', $_) foreach @all;
 fails('warming up', 'list', '08P01', 1, 'oversized', size => 60_000_000);
 fails('warming up', 'list', 'HV000', 2, 'status', status => 500);
-my $descriptors = descriptors();
+$descriptors = descriptors();
 my $memory = memory();
 
 
@@ -219,7 +247,7 @@ foreach my $case (
 	[ 504, 'HV000', 2, '08006', 1 ],
 	[ 505, 'HV000', 1 ],
 	[ 519, 'HV000', 1 ],
-	(map { [ $_, 'HV000', 2, '08006', 1 ] } 520, 522, 524, 529, 530),
+	(map { [ $_, 'HV000', 2, '08006', 1 ] } 520 .. 530),
 	[ 531, 'HV000', 1 ],
 	[ 599, 'HV000', 1 ])
 {
@@ -227,7 +255,7 @@ foreach my $case (
 
 	foreach my $what ($status < 520 ? @all : qw(list lookup insert delete))
 	{
-		my $post = $what eq 'insert' && defined $post_sqlstate;
+		my $post = $requests{$what}->{method} eq 'POST' && defined $post_sqlstate;
 
 		# to these GitLab says so when the token is not there
 		next if $what eq 'lookup' && ($status == 401 || $status == 404);
@@ -277,7 +305,12 @@ foreach my $case (
 	}
 }
 
-# Bodies in all shapes say more or less.
+# Bodies in all shapes say more or less, with whatever status they come; but of a
+# lost answer to a POST nothing is quoted.
+my %sqlstates = (
+	400 => '22023', 401 => '28000', 403 => '42501', 404 => '42704', 422 => '22023',
+	429 => '53400', map { $_ => 'HV000' } 405, 409, 412, 414, 500, 502, 503, 504, 520);
+
 foreach my $case (
 	[ 'a string', '{"message":"400 Bad request - no"}', 'GitLab said: "400 Bad request - no"' ],
 	[ 'an object', '{"message":{"name":["is bad","is long"],"base":["no"]}}', 'name: is bad, is long; base: no' ],
@@ -299,16 +332,21 @@ foreach my $case (
 {
 	my ($name, $body, $words, $type) = @$case;
 
-	foreach my $status (400, 403, 429)
+	foreach my $status (sort keys %sqlstates)
 	{
-		my $sqlstate = { 400 => '22023', 403 => '42501', 429 => '53400' }->{$status};
-
 		foreach my $what (qw(list insert delete))
 		{
-			my $err = fails("$status with $name", $what, $sqlstate, undef, 'body',
+			my $lost = $what eq 'insert' && $status =~ /^50[234]|^52/;
+
+			# GitLab's word that it is gone
+			next if $what eq 'delete' && $status == 404 && ($type // '') eq '';
+			my $err = fails("$status with $name", $what,
+				$lost ? '08006' : $sqlstates{$status}, undef, 'body',
 				status => $status, body => $body,
 				content_type => $type // 'application/json');
-			like($err, qr/DETAIL: .*\Q$words\E/, "$status with $name, $what: words");
+			$lost
+			  ? unlike($err, qr/GitLab said/, "$status with $name, $what: no words")
+			  : like($err, qr/DETAIL: .*\Q$words\E/, "$status with $name, $what: words");
 		}
 	}
 }
@@ -334,11 +372,18 @@ foreach my $case (
 fails('409 without a lock', $_, 'HV000', 1, 'body', status => 409,
 	body => '{"message":"409 Conflict"}') foreach qw(list insert delete);
 
+# ANALYZE reads, too.
+fails('ANALYZE', 'analyze', $_->[0], undef, @$_[1 .. $#$_]) foreach (
+	[ '42501', 'status', status => 403 ],
+	[ 'HV000', 'status', status => 500 ],
+	[ '08P01', 'html' ],
+	[ '08006', 'truncate' ]);
+
 
 # --- answers that can't be read ---------------------------------------------------------
 
 my $nothing_good = qr/08P01/;
-my @readers = qw(list page total lookup self users insert);
+my @readers = qw(list page total lookup self users insert update native);
 
 foreach my $case (
 	[ 'an empty body', 'empty' ],
@@ -414,7 +459,7 @@ foreach my $case (
 		# what has no body has no length either
 		next if $what eq 'delete' && $kind =~ /length|chunk/;
 		fails($name, $what, $sqlstate,
-			$what eq 'insert' ? 1 : $what =~ /delete|page/ ? undef : $attempts,
+			$requests{$what}->{method} eq 'POST' ? 1 : $what =~ /delete|page/ ? undef : $attempts,
 			$kind, %fault);
 	}
 }
@@ -423,6 +468,18 @@ foreach my $case (
 foreach my $kind (qw(reset close truncate))
 {
 	works("$kind once", $_, 2, $kind, times => 1) foreach qw(list page lookup delete);
+}
+
+# GitLab has done what was asked for, and then the connection breaks.
+foreach my $kind (qw(reset close))
+{
+	works("$kind once, but not before it was done", $_, 2, $kind, times => 1, moment => 'after')
+	  foreach qw(list page lookup delete);
+	foreach my $what (qw(insert update native))
+	{
+		my $err = fails("$kind, but not before it was done", $what, '08006', 1, $kind, moment => 'after');
+		like($err, qr/answer was lost/, "$kind, but not before it was done, $what: lost");
+	}
 }
 
 # RST in the middle of a body: what a stall ends with.
@@ -448,6 +505,74 @@ foreach my $at (qw(headers body))
 	}
 }
 
+# A server of which each connection sends this, and then does that.
+sub serve
+{
+	my ($bytes, $then) = @_;
+	my $listen = IO::Socket::INET->new(
+		Listen => 16, LocalAddr => '127.0.0.1', Proto => 'tcp') or die "listen: $!";
+	my $pid = fork // die "fork: $!";
+
+	return ($listen->sockport, $pid) if $pid;
+	$SIG{$_} = 'DEFAULT' foreach qw(INT TERM HUP CHLD);
+	while (my $client = $listen->accept)
+	{
+		next if fork;
+		my $request = '';
+		while ($request !~ /\r\n\r\n/)
+		{
+			sysread $client, $request, 65536, length $request or POSIX::_exit(0);
+		}
+		syswrite $client, $bytes;
+		$then->($client);
+		POSIX::_exit(0);
+	}
+	POSIX::_exit(1);
+}
+
+my $object = '{"id":12,"name":"served"}';
+my $head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+my $answer = "${head}Content-Length: ${\length $object}\r\n\r\n$object";
+my $stall = sub { sysread $_[0], my $nothing, 1 };
+foreach my $case (
+	[ 'stalled within the status line', 'HTTP/1.1 2', $stall, '08006' ],
+	[ 'stalled within the headers', "${head}Content-Le", $stall, '08006' ],
+	[ 'stalled within a chunk', "${head}Transfer-Encoding: chunked\r\n\r\n9\r\n{\"id\":", $stall, '08006' ],
+	[ 'a byte now and then', "${head}Content-Length: 1000\r\n\r\n",
+		sub { sleep 0.05 while syswrite $_[0], ' ' }, '08006' ],
+	[ 'headers now and then', $head,
+		sub { sleep 0.05 while syswrite $_[0], "X: y\r\n" }, '08006' ],
+	[ 'a chunk that is none', "${head}Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", sub { }, '08006|08P01' ],
+	[ 'two lengths', "${head}Content-Length: 5\r\nContent-Length: 50\r\n\r\n$object", sub { }, '08006|08P01' ],
+	# the connection has an end, but the answer was complete
+	[ 'closed after the answer', $answer, sub { } ],
+	[ 'reset after the answer', $answer,
+		sub { sleep 0.1; setsockopt $_[0], SOL_SOCKET, SO_LINGER, pack 'ii', 1, 0 } ])
+{
+	my ($name, $bytes, $then, $sqlstate) = @$case;
+	my ($port, $pid) = serve($bytes, $then);
+
+	$session->query(qq{
+		CREATE SERVER served FOREIGN DATA WRAPPER gitlab_pat_fdw
+			OPTIONS (url 'http://127.0.0.1:$port', request_timeout '400ms', max_retries '0');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER served OPTIONS (token 'glpat-served');
+		CREATE FOREIGN TABLE served (id bigint, name text) SERVER served;});
+	foreach my $round (1 .. 2)
+	{
+		my $begun = time;
+		my ($out, $err) = $session->query('SELECT name FROM served WHERE id = 12');
+
+		is($out, $sqlstate ? '' : 'served', "$name, $round: " . ($sqlstate ? 'no row' : 'the row'));
+		like($err, $sqlstate ? qr/ERROR:  (?:$sqlstate):/ : qr/^$/, "$name, $round: the error");
+		cmp_ok(time - $begun, '<', 2, "$name, $round: not for long");
+		sleep 0.2 unless $sqlstate;
+	}
+	$session->query('SET client_min_messages = error; DROP SERVER served CASCADE; RESET client_min_messages');
+	kill 'TERM', $pid;
+	waitpid $pid, 0;
+	is(descriptors(), $descriptors, "$name: no descriptor is left open");
+}
+
 # Connections that do not come about
 {
 	my $full = IO::Socket::INET->new(
@@ -457,6 +582,9 @@ foreach my $at (qw(headers body))
 			PeerAddr => '127.0.0.1', PeerPort => $full->sockport,
 			Proto => 'tcp', Blocking => 0)
 	} 1 .. 16;
+	# connections come about, but nobody ever says anything
+	my $silent = IO::Socket::INET->new(
+		Listen => 100, LocalAddr => '127.0.0.1', Proto => 'tcp') or die "listen: $!";
 	my $closed = IO::Socket::INET->new(
 		Listen => 1, LocalAddr => '127.0.0.1', Proto => 'tcp') or die "listen: $!";
 	my $nobody = $closed->sockport;
@@ -465,7 +593,7 @@ foreach my $at (qw(headers body))
 	foreach my $case (
 		[ 'nobody listens', "http://127.0.0.1:$nobody" ],
 		[ 'the queue is full', "http://127.0.0.1:${\$full->sockport}" ],
-		[ 'TLS is not answered', "https://127.0.0.1:${\$full->sockport}" ],
+		[ 'TLS is not answered', "https://127.0.0.1:${\$silent->sockport}" ],
 		[ 'TLS is not spoken', 'https://127.0.0.1:' . $sim->port ],
 		[ 'no such host', 'https://gitlab.invalid' ])
 	{
@@ -647,7 +775,7 @@ ok(!$elsewhere->accept, 'nothing has reached the other host');
 
 # --- patience ------------------------------------------------------------------------------------
 
-# [name, headers, attempts, least seconds, most]
+# [name, headers by the time of the test, attempts, least seconds, most]
 my $now = time;
 my $date = sub { strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime($_[0])) };
 foreach my $case (
@@ -658,6 +786,10 @@ foreach my $case (
 	[ 'Retry-After: absurd', { 'Retry-After' => '99999999999999999999' }, 1, 0, 1 ],
 	[ 'Retry-After: negative', { 'Retry-After' => '-5' }, 2, 0, 1.5 ],
 	[ 'Retry-After: no number', { 'Retry-After' => 'soon' }, 2, 0, 1.5 ],
+	[ 'no header', {}, 2, 0, 1.5 ],
+	# whole seconds, and up to one of them has passed
+	[ 'Retry-After: soon', sub { { 'Retry-After' => $date->(time + 2) } }, 2, 0.9, 3 ],
+	[ 'RateLimit-Reset: soon', sub { { 'RateLimit-Reset' => int(time) + 2 } }, 2, 0.9, 3 ],
 	[ 'Retry-After: past', { 'Retry-After' => $date->($now - 3600) }, 2, 0, 1.5 ],
 	[ 'Retry-After: far away', { 'Retry-After' => 'Fri, 01 Jan 2100 00:00:00 GMT' }, 1, 0, 1 ],
 	[ 'RateLimit-Reset: far away', { 'RateLimit-Reset' => int($now) + 3600 }, 1, 0, 1 ],
@@ -668,6 +800,7 @@ foreach my $case (
 {
 	my ($name, $headers, $attempts, $least, $most) = @$case;
 
+	$headers = $headers->() if ref $headers eq 'CODE';
 	$sim->reset;
 	$sim->fault('GET', 'tokens', 'status', status => 429, times => 1, headers => $headers);
 	my $begun = time;
@@ -686,6 +819,42 @@ foreach my $case (
 	is($sim->count(method => 'GET'), $attempts, "429, $name: attempts");
 	cmp_ok($seconds, '>=', $least, "429, $name: waits");
 	cmp_ok($seconds, '<=', $most, "429, $name: not for long");
+}
+
+
+# Those who write wait, too; and for other answers than 429, if they say so.
+foreach my $case (
+	[ 429, 'INSERT INTO patient (user_id, name, scopes) VALUES (2, \'x\', \'{api}\') RETURNING id', 'POST', 17 ],
+	[ 429, 'UPDATE patient SET expires_at = current_date + 9 WHERE id = 2 RETURNING id', 'POST', 17 ],
+	[ 429, 'DELETE FROM patient WHERE id = 2', 'DELETE', '' ],
+	[ 503, 'DELETE FROM patient WHERE id = 2', 'DELETE', '' ],
+	[ 503, 'SELECT count(name) FROM patient', 'GET', 16 ])
+{
+	my ($status, $sql, $method, $good) = @$case;
+
+	foreach my $seconds (1, 3600)
+	{
+		my $name = "$status, Retry-After: $seconds, $method";
+
+		$sim->reset;
+		$sim->fault($method, 'tokens', 'status', status => $status, times => 1,
+			headers => { 'Retry-After' => $seconds });
+		my $begun = time;
+		my ($out, $err) = $session->query($sql);
+
+		if ($seconds == 1)
+		{
+			is("$out$err", $good, "$name: tried again");
+			cmp_ok(time - $begun, '>=', 1, "$name: after that time");
+		}
+		else
+		{
+			is($out, '', "$name: no row");
+			like($err, $status == 429 ? qr/ERROR:  53400:/ : qr/ERROR:  HV000:/, "$name: an error");
+			is(changes($sim), '', "$name: nothing has changed");
+			cmp_ok(time - $begun, '<', 1, "$name: at once");
+		}
+	}
 }
 
 

@@ -20,8 +20,10 @@ use Session;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-# In milliseconds.  What is measured is below 200; machines may be busy.
-use constant PROMPT => 1000;
+# In milliseconds.  Most takes less than ten; a machine may be so busy that
+# whatever takes longer than it should gets two more tries.
+use constant PROMPT => 200;
+use constant TRIES => 3;
 
 # What a rollback may spend on GitLab, and a rotation of the credential.
 use constant ROLLBACK_TIMEOUT => 5;
@@ -189,11 +191,12 @@ my $probe = 'SELECT name FROM gitlab_personal_access_tokens WHERE id = 4';
 
 foreach my $wait (@waits)
 {
-	test_cancel($wait);
-	test_timeout($wait) unless $wait->{end} || $wait->{patient};
-	test_terminate($wait);
+	is_prompt($wait, 'pg_cancel_backend', \&test_cancel);
+	is_prompt($wait, 'statement_timeout', \&test_timeout) unless $wait->{end} || $wait->{patient};
+	is_prompt($wait, 'pg_terminate_backend', \&test_terminate);
 }
 test_drop_database();
+test_drop_database_beside_rollback();
 test_timeout_at_end();
 test_no_leak();
 test_shutdown();
@@ -234,12 +237,20 @@ sub start_waiting
 	return $session;
 }
 
+# Tests how long something takes to end a wait, in milliseconds.
 sub is_prompt
 {
-	my ($wait, $milliseconds, $name) = @_;
+	my ($wait, $means, $try) = @_;
+	my $limit = $wait->{prompt} // PROMPT;
+	my $milliseconds;
 
-	note sprintf '%s: %.1f ms', $name, $milliseconds;
-	cmp_ok($milliseconds, '<', $wait->{prompt} // PROMPT, "$name takes effect at once");
+	foreach (1 .. TRIES)
+	{
+		$milliseconds = $try->($wait);
+		note sprintf '%s: %s: %.1f ms', $wait->{name}, $means, $milliseconds;
+		last if $milliseconds < $limit;
+	}
+	cmp_ok($milliseconds, '<', $limit, "$wait->{name}: $means takes effect at once");
 	return;
 }
 
@@ -288,13 +299,11 @@ sub test_cancel
 	{
 		like($error, qr/ERROR:  57014/, "$wait->{name}: the statement is canceled");
 	}
-	is_prompt($wait, 1000 * ($ended - $sent), "$wait->{name}: pg_cancel_backend");
-
 	$sim->clear_faults;
 	is(($session->query($probe))[0],
 		'root no admin mode', "$wait->{name}: the session works afterwards");
 	$session->close;
-	return;
+	return 1000 * ($ended - $sent);
 }
 
 sub test_timeout
@@ -312,10 +321,8 @@ sub test_timeout
 	my ($started, $ended) = split /\n/, $out;
 
 	like($error, qr/ERROR:  57014/, "$wait->{name}: the statement runs into its timeout");
-	is_prompt($wait, 1000 * ($ended - $started) - $timeout,
-		"$wait->{name}: statement_timeout");
 	$session->close;
-	return;
+	return 1000 * ($ended - $started) - $timeout;
 }
 
 sub test_terminate
@@ -326,9 +333,10 @@ sub test_terminate
 	my $session = start_waiting($wait);
 	my $sent = time;
 	$control->query("SELECT pg_terminate_backend(@{[ $session->pid ]})");
-	ok(wait_for_exit($session->pid), "$wait->{name}: the backend is terminated");
-	is_prompt($wait, 1000 * (time - $sent), "$wait->{name}: pg_terminate_backend");
-	return;
+	my $gone = wait_for_exit($session->pid);
+	my $milliseconds = 1000 * (time - $sent);
+	ok($gone, "$wait->{name}: the backend is terminated");
+	return $milliseconds;
 }
 
 # DROP DATABASE waits until each backend has let go of the files of the database,
@@ -337,18 +345,52 @@ sub test_terminate
 sub test_drop_database
 {
 	arm();
+	my $alone = time_drop_database();
 	my @sessions = map { start_waiting($_) } grep { !$_->{patient} && ($_->{end} // '') ne 'rollback' } @waits;
 
+	is_prompt(
+		{ name => scalar(@sessions) . ' waiting backends' },
+		sprintf('DROP DATABASE, which takes %.0f ms by itself', $alone),
+		sub { time_drop_database() - $alone });
+	$sim->clear_faults;
+	$control->query("SELECT pg_terminate_backend(@{[ $_->pid ]})") foreach @sessions;
+	return;
+}
+
+sub time_drop_database
+{
 	$control->query('CREATE DATABASE another');
 	my $begun = time;
 	my ($out, $error) = $control->query('DROP DATABASE another');
 	my $milliseconds = 1000 * (time - $begun);
 
 	is($error, '', 'another database is dropped');
-	note sprintf 'DROP DATABASE beside %d waiting backends took %.0f ms', scalar @sessions, $milliseconds;
-	cmp_ok($milliseconds, '<', 2 * PROMPT, 'DROP DATABASE waits for none of these');
+	return $milliseconds;
+}
+
+# Beside one that is rolled back, it waits until that ends; so cancel that.
+sub test_drop_database_beside_rollback
+{
+	my ($wait) = grep { $_->{name} eq 'a revocation at rollback' } @waits;
+
+	arm();
+	my $session = start_waiting($wait);
+	my $dropping = Session->open($node);
+
+	$control->query('CREATE DATABASE another');
+	$dropping->send('DROP DATABASE another');
+	sleep 0.3;
+	is(($control->query(q{SELECT count(*) FROM pg_database WHERE datname = 'another'
+			UNION ALL SELECT count(*) FROM pg_stat_activity
+			WHERE query LIKE 'DROP DATABASE%' AND state = 'active' AND pid <> pg_backend_pid()}))[0],
+		"1\n1", 'DROP DATABASE waits for a rollback');
+	my $begun = time;
+	$control->query("SELECT pg_cancel_backend(@{[ $session->pid ]})");
+	is(($dropping->finish)[1], '', 'and goes on when that is canceled');
+	cmp_ok(1000 * (time - $begun), '<', 1000 * ROLLBACK_TIMEOUT / 2, 'at once');
+	like(($session->finish)[1], qr/WARNING/, 'which is told');
 	$sim->clear_faults;
-	$control->query("SELECT pg_terminate_backend(@{[ $_->pid ]})") foreach @sessions;
+	$_->close foreach $session, $dropping;
 	return;
 }
 
@@ -429,6 +471,24 @@ sub test_no_leak
 # A backend in each of the waits, and how long each lives on.
 sub test_end
 {
+	my ($cluster, $what, $end, $start) = @_;
+	my @measured;
+
+	foreach (1 .. TRIES)
+	{
+		@measured = measure_end($cluster, $what, $end);
+		$start->();
+		last unless grep { $measured[$_] >= ($waits[$_]{prompt} // PROMPT) } 0 .. $#waits;
+	}
+	foreach my $i (0 .. $#waits)
+	{
+		is_prompt($waits[$i], $what, sub { $measured[$i] });
+	}
+	return;
+}
+
+sub measure_end
+{
 	my ($cluster, $what, $end) = @_;
 	my $controller = Session->open($cluster);
 
@@ -437,53 +497,64 @@ sub test_end
 	my $begun = time;
 	my %left = map { $_ => 1 } 0 .. $#sessions;
 	my $finish = $end->();
+	my @measured = map { 30_000 } @sessions;
 
 	while (%left && time < $begun + 30)
 	{
-		foreach my $i (sort { $a <=> $b } keys %left)
+		foreach my $i (keys %left)
 		{
 			next unless is_gone($sessions[$i]->pid);
 			delete $left{$i};
-			is_prompt($waits[$i], 1000 * (time - $begun), "$waits[$i]{name}: $what");
+			$measured[$i] = 1000 * (time - $begun);
 		}
 		sleep 0.002;
 	}
-	is(join(', ', map { $waits[$_]{name} } keys %left), '', "$what: all backends exit");
+	is(join(', ', map { $waits[$_]{name} } sort keys %left), '', "$what: all backends exit");
 	$finish->();
-	return;
+	return @measured;
 }
 
 sub test_shutdown
 {
-	test_end($node, 'fast shutdown', sub {
-		my $handle = IPC::Run::start(
-			[ $node->installed_command('pg_ctl'), '-D', $node->data_dir, '-m', 'fast', 'stop' ],
-			'>', \my $out, '2>', \my $err);
-		return sub { $handle->finish; $node->_update_pid(0); };
-	});
-	{
-		local $ENV{LD_PRELOAD} = $preload;
-		$node->start;
-	}
+	test_end(
+		$node,
+		'fast shutdown',
+		sub {
+			my $handle = IPC::Run::start(
+				[ $node->installed_command('pg_ctl'), '-D', $node->data_dir, '-m', 'fast', 'stop' ],
+				'>', \my $out, '2>', \my $err);
+			return sub { $handle->finish; $node->_update_pid(0); };
+		},
+		sub {
+			local $ENV{LD_PRELOAD} = $preload;
+			$node->start;
+			$control = Session->open($node);
+		});
 	return;
 }
 
 sub test_postmaster_death
 {
-	test_end($node, 'postmaster death', sub {
-		$node->kill9;
-		return sub { };
-	});
-	# Who reaps the postmaster, and when, is not ours to say; and the other
-	# processes take their time to let go of the shared memory.
-	unlink $node->data_dir . '/postmaster.pid';
-	wait_until(
-		'the cluster starts again',
+	test_end(
+		$node,
+		'postmaster death',
 		sub {
-			return 1 if $node->start(fail_ok => 1);
-			$node->_update_pid(0);
+			$node->kill9;
+			return sub { };
+		},
+		sub {
+			local $ENV{LD_PRELOAD} = $preload;
+			# Who reaps the postmaster, and when, is not ours to say; and the other
+			# processes take their time to let go of the shared memory.
 			unlink $node->data_dir . '/postmaster.pid';
-			return 0;
+			wait_until(
+				'the cluster starts again',
+				sub {
+					return 1 if $node->start(fail_ok => 1);
+					$node->_update_pid(0);
+					unlink $node->data_dir . '/postmaster.pid';
+					return 0;
+				});
 		});
 	return;
 }

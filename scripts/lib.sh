@@ -171,10 +171,16 @@ simulator_packages() {
 	printf '%s\n' python3-starlette python3-uvicorn
 }
 
-# Prints the first alternative of each argument none of whose are installed.
+# Prints the first alternative of each argument none of whose are installed.  A
+# question mark at the end stands for "if the distribution has it".
 missing_packages() {
 	local wanted package
 	for wanted in "$@"; do
+		package=${wanted%\?}
+		if [[ $package != "$wanted" ]] && ! apt-cache show "$package" >/dev/null 2>&1; then
+			continue
+		fi
+		wanted=$package
 		for package in ${wanted//|/ }; do
 			if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]]; then
 				continue 2
@@ -197,8 +203,10 @@ require_packages() {
 	if ((EUID != 0)) && ! command -v sudo >/dev/null; then
 		die "these packages are missing, and only root can install them: ${missing[*]}"
 	fi
-	say "These packages are missing and get installed: ${missing[*]}"
 	quietly "Reading the package lists" as_root apt-get update
+	# Only now is it known which of the optional ones there are.
+	mapfile -t missing < <(missing_packages "$@")
+	say "These packages are missing and get installed: ${missing[*]}"
 	without_default_cluster \
 		quietly "Installing packages, with what they depend on" \
 		as_root env DEBIAN_FRONTEND=noninteractive \

@@ -1231,7 +1231,8 @@ ask_version(ApiClient *client)
 	if (api_call_judge(call) == API_SUCCEEDED)
 	{
 		version = option_version(member_string(call->record, "version"));
-		call->problem = "The answer has no valid field \"version\"";
+		if (version == 0)
+			call->problem = "The answer has no valid field \"version\"";
 	}
 	if (version == 0)
 	{
@@ -1241,10 +1242,10 @@ ask_version(ApiClient *client)
 			exchange->status == 429)
 			report_failure(call, action);
 		report_with_hint(call, action,
-						 psprintf("What needs a version is done without if none is declared: ALTER SERVER %s VERSION NULL.",
+						 psprintf("If no version is declared, none is needed: ALTER SERVER %s VERSION NULL.",
 								  quote_identifier(call->connection->server_name)));
 	}
-	api_connection(client)->version = version;
+	call->connection->version = version;
 	api_call_free(call);
 	return version;
 }

@@ -72,7 +72,8 @@ typedef struct Connection
 	SelfKnowledge self;
 	int64		self_id;
 	int64		self_user_id;
-	int			version;		/* GitLab's, 18.11 as 1811; 0: nobody asked yet */
+	int			version;		/* GitLab's, 18.11 as 1811, or 0 if nobody
+								 * asked yet */
 } Connection;
 
 extern UserMapping *connection_mapping(Oid serverid, Oid userid);

@@ -152,6 +152,26 @@ sub test_exactness
 		is_deeply([ $request, @columns ], \@expected, "EXPLAIN, version '$version': $condition");
 	}
 	query('ALTER SERVER gitlab VERSION NULL');
+
+	# what is in the path, and what goes with a lookup only
+	foreach (
+		[ q{project = 'acme/app' AND environment_scope = 'production'},
+			'/projects/acme%2Fapp/variables', 'project', '' ],
+		[ q{project IN ('acme/app', '2') AND key = 'A'},
+			'/projects/{each of several}/variables/:key', 'project', 'key' ],
+		[ q{project = 'acme/app' AND key IN ('A', 'B')},
+			'/projects/acme%2Fapp/variables/:key', 'project', 'key' ],
+		[ q{project = current_schema::text AND key = 'A' AND environment_scope = current_schema::text},
+			'/projects/{(CURRENT_SCHEMA)::text}/variables/:key?filter[environment_scope]={(CURRENT_SCHEMA)::text}',
+			'project', 'environment_scope, key' ])
+	{
+		my ($condition, @expected) = @$_;
+		my $plan = plan_of("SELECT key FROM gitlab_project_variables WHERE $condition");
+		my ($request) = $plan =~ /GitLab Request: GET (.*)/;
+		my @columns = map { $plan =~ /GitLab $_: (.*)/ ? join ', ', sort split /, /, $1 : '' } qw(Exact Superset);
+
+		is_deeply([ $request, @columns ], \@expected, "EXPLAIN, variables: $condition");
+	}
 	return;
 }
 

@@ -52,8 +52,8 @@ typedef struct FilterRequest
 	int			ntargets;
 	List	   *parameters;		/* of ApiParameter */
 	bool		exact;			/* brings just the rows of the conditions */
-	bool		needs_version;	/* but not if GitLab is older than declared: then
-								 * rows are missing, or a total is wrong */
+	bool		needs_version;	/* but not if GitLab is older than declared:
+								 * then rows are missing, or a total is wrong */
 } FilterRequest;
 
 extern bool filter_exists(const Resource *resource, const ResourceField *field,

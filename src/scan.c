@@ -539,7 +539,7 @@ static FilterRequest *
 request_to_explain(GitLabScan *scan, ForeignScan *fsplan, ExplainState *es)
 {
 	List	   *context = set_deparse_context_plan(es->deparse_cxt,
-												  (Plan *) fsplan, NIL);
+												   (Plan *) fsplan, NIL);
 
 	for (int i = 0; i < scan->nconditions; i++)
 	{

@@ -189,30 +189,21 @@ api_log_level(void)
 		LOG_SERVER_ONLY;
 }
 
-/* The policy of all exchanges: count, log, and decide about a retry. */
-static int
-after_attempt(HttpExchange *exchange)
+/* May this attempt have been carried out, although it is repeated? */
+static bool
+leaves_doubt(HttpExchange *exchange)
 {
-	ApiCall    *call = exchange->owner;
+	return exchange->failure == HTTP_ANSWERED ? exchange->status >= 500 :
+		exchange->failure != HTTP_CANNOT_CONNECT;
+}
+
+/* When to make the next attempt, in ms from now; -1 if there is to be none. */
+static int
+next_attempt(ApiCall *call)
+{
+	HttpExchange *exchange = call->exchange;
 	Connection *connection = call->connection;
 	int64		wait;
-
-	count_attempt(connection->counters, exchange);
-	if (call->statistics)
-	{
-		call->statistics->requests++;
-		call->statistics->retries += exchange->attempts > 1;
-		call->statistics->bytes += exchange->length;
-		call->statistics->wait_usecs += exchange->duration;
-	}
-	if (api_log_requests)
-		ereport(api_log_level(),
-				(errmsg("GitLab request: %s %s on server \"%s\", status %d, %lld ms, %zu bytes, attempt %d",
-						exchange->method, exchange->target,
-						connection->server_name, exchange->status,
-						(long long) exchange->duration / 1000,
-						exchange->length, exchange->attempts),
-				 errhidestmt(true), errhidecontext(true)));
 
 	/*
 	 * A cursor may have slept for so long that the server gave up.  That is no
@@ -232,6 +223,37 @@ after_attempt(HttpExchange *exchange)
 	if (wait > connection->max_retry_wait / 1000)
 		return -1;
 	return wait > 0 ? (int) wait * 1000 : back_off(call, exchange->attempts);
+}
+
+/* The policy of all exchanges: count, log, and decide about a retry. */
+static int
+after_attempt(HttpExchange *exchange)
+{
+	ApiCall    *call = exchange->owner;
+	Connection *connection = call->connection;
+	int			wait;
+
+	count_attempt(connection->counters, exchange);
+	if (call->statistics)
+	{
+		call->statistics->requests++;
+		call->statistics->retries += exchange->attempts > 1;
+		call->statistics->bytes += exchange->length;
+		call->statistics->wait_usecs += exchange->duration;
+	}
+	if (api_log_requests)
+		ereport(api_log_level(),
+				(errmsg("GitLab request: %s %s on server \"%s\", status %d, %lld ms, %zu bytes, attempt %d",
+						exchange->method, exchange->target,
+						connection->server_name, exchange->status,
+						(long long) exchange->duration / 1000,
+						exchange->length, exchange->attempts),
+				 errhidestmt(true), errhidecontext(true)));
+
+	wait = next_attempt(call);
+	if (wait >= 0 && leaves_doubt(exchange))
+		call->in_doubt = true;
+	return wait;
 }
 
 

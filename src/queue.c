@@ -90,7 +90,8 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
-	bool		repeated;		/* an attempt before may still take effect */
+	bool		in_doubt;		/* an earlier attempt may have been carried out,
+								 * whatever came of the last one */
 	bool		can_undo;
 	char	   *undo_path;
 	char	   *undo_body;		/* or NULL */
@@ -939,7 +940,7 @@ prepare_undo(QueuedWrite *write)
 static bool
 is_clear_refusal(ApiCall *call)
 {
-	return api_call_judge(call) == API_REFUSED &&
+	return api_call_judge(call) == API_REFUSED && !call->in_doubt &&
 		call->exchange->status >= 400 && call->exchange->status < 500;
 }
 
@@ -963,6 +964,22 @@ log_write(const QueuedWrite *write)
 		kinds[write->kind].participle, write->connection->server_name,
 		write->role);
 	quiet_announce(api_log_level(), &a);
+}
+
+/* Learns from the answer to a write what came of it. */
+static void
+learn_outcome(QueuedWrite *write)
+{
+	ApiCall    *call = write->call;
+
+	write->in_doubt = write->in_doubt || call->in_doubt;
+	if (is_done(write, call))
+	{
+		write->state = WRITE_DONE;
+		log_write(write);
+	}
+	else if (is_clear_refusal(call) && !write->in_doubt)
+		write->state = WRITE_REFUSED;
 }
 
 /* What GitLab has now that a write is done. */
@@ -1047,18 +1064,14 @@ carry_out(QueuedWrite *write)
 	{
 		start_write(write);
 		api_wait(&write->call, 1);
-		if (is_done(write, write->call))
+		learn_outcome(write);
+		if (write->state == WRITE_DONE)
 			break;
-		if (is_clear_refusal(write->call))
-			write->state = WRITE_REFUSED;
 		if (!renew_credential(write->call, write->userid))
 			report_unwritten(write, write->call);
 		api_call_free(write->call);
 		write->call = NULL;
 	}
-	write->state = WRITE_DONE;
-	write->repeated = write->call->exchange->attempts > 1;
-	log_write(write);
 	check_variant(write);
 	advance_state(write);
 	api_call_free(write->call);
@@ -1110,15 +1123,8 @@ finish_write(QueuedWrite *write, Patience *patience)
 	if (write->state != WRITE_SENT || write->call == NULL)
 		return;
 	http_last_attempt(write->call->exchange);
-	if (!quiet_wait(write->call, patience))
-		return;
-	if (is_done(write, write->call))
-	{
-		write->state = WRITE_DONE;
-		log_write(write);
-	}
-	else if (is_clear_refusal(write->call))
-		write->state = WRITE_REFUSED;
+	if (quiet_wait(write->call, patience))
+		learn_outcome(write);
 }
 
 /*
@@ -1130,7 +1136,7 @@ is_settled(const QueuedWrite *write)
 {
 	Announcement a = {{0}, {0}, {0}};
 
-	if (write->state == WRITE_DONE && !write->repeated)
+	if (write->state == WRITE_DONE && !write->in_doubt)
 		return true;
 	SAY(message, "%s may not stay as it was on server \"%s\"",
 		write->object->name, write->connection->server_name);

@@ -990,7 +990,7 @@ report_unrevoked(Connection *connection)
 				 errmsg("out of memory")));
 
 	mark_told(was_deleted);
-	if (failed->call->outcome != API_REFUSED)
+	if (failed->call->outcome != API_REFUSED || failed->call->in_doubt)
 		uncertain = " It may have been revoked all the same.";
 	snprintf(action, sizeof(action), "revoke personal access token " INT64_FORMAT,
 			 failed->id);

@@ -212,6 +212,46 @@ foreach my $case (@cases)
 }
 
 
+# --- repeated, with two outcomes --------------------------------------------------
+
+# The first attempt to write is carried out, or will be, and its answer is lost;
+# then GitLab refuses the second one, or another write.  That says nothing about
+# the first one.
+foreach my $case (@cases)
+{
+	my ($name, $statement, @projects) = @$case;
+
+	foreach my $moment (qw(after late))
+	{
+		foreach my $status (400, 403, 404)
+		{
+			foreach my $refused (2 .. 1 + @projects)
+			{
+				set_stage(@projects);
+				$sim->fault('PUT', 'variables', 'reset', moment => $moment, delay => 0.3);
+				$sim->fault('PUT', 'variables', 'status', status => $status, nth => $refused);
+				my $said = run($statement);
+				$sim->clear_faults;
+				like($said, qr/ERROR/, "$name, repeated: write $refused fails");
+				is(violations($said), '',
+					"$name, write 1 carried out $moment, then status $status")
+				  or note($said);
+				is($sim->token_state(17), 'active', "$name: the new token is kept")
+				  if $moment eq 'late';
+			}
+		}
+	}
+}
+
+# A move that is repeated does not find the variable where it was.
+set_stage('acme/app');
+$sim->fault('PUT', 'variables', 'reset', moment => 'after');
+my $moved = run(
+	$rotation =~ s/value = new.token/value = new.token, environment_scope = 'prod'/r);
+$sim->clear_faults;
+like($moved, qr/ERROR/, 'moved, and repeated: refused');
+is(violations($moved), '', 'moved, and repeated: the variable has a token that works');
+
 # --- interrupted at each request --------------------------------------------------
 
 foreach my $signal (qw(INT TERM))

@@ -45,6 +45,7 @@ SELECT outcome('SELECT * FROM gitlab_project_variables');
 SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE key = 'DEPLOY_PAT'$$);
 SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE project LIKE 'acme/%'$$);
 SELECT outcome('SELECT count(*) FROM gitlab_group_variables');
+SELECT outcome('EXPLAIN SELECT * FROM gitlab_project_variables');
 CREATE TABLE places (project text, key text);
 INSERT INTO places VALUES ('acme/app', 'DEPLOY_PAT'), ('acme/web', 'DEPLOY_PAT'),
 	('acme/web', 'NONE');
@@ -55,6 +56,11 @@ SELECT project, key, v.masked FROM places p
 	LEFT JOIN gitlab_project_variables v USING (project, key) ORDER BY 1, 2;
 SELECT project, key FROM gitlab_project_variables
 	WHERE project IN (SELECT project FROM places) AND key = 'DEPLOY_PAT' ORDER BY 1;
+-- The planner tries EXISTS without the condition on the project, too.
+SELECT p.*, EXISTS (SELECT FROM gitlab_project_variables v
+		WHERE v.project = p.project AND v.key = p.key) AS is_there FROM places p ORDER BY 1, 2;
+SELECT p.* FROM places p WHERE p.key = 'NONE' OR NOT EXISTS (SELECT
+	FROM gitlab_project_variables v WHERE v.project = p.project AND v.masked) ORDER BY 1, 2;
 PREPARE variables(text) AS SELECT count(*) FROM gitlab_project_variables WHERE project = $1;
 SET plan_cache_mode = force_generic_plan;
 EXECUTE variables('acme/app');

@@ -32,7 +32,6 @@
 #include "stream.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/selfuncs.h"
 
@@ -502,31 +501,11 @@ needed_rows(PlannerInfo *root, RelOptInfo *rel, ScanOrder order)
 	return (int) root->limit_tuples;
 }
 
-pg_noreturn static void
-refuse_without_container(PlannerInfo *root, RelationPlan *plan)
-{
-	const Resource *resource = plan->settings->resource;
-	Oid			relid = planner_rt_fetch(plan->table.relid, root)->relid;
-	int			i = 0;
-
-	while (plan->table.fields[i] == NULL ||
-		   !filter_needed(resource, plan->table.fields[i]))
-		i++;
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot read foreign table \"%s\" without a condition on column \"%s\"",
-					get_rel_name(relid), get_attname(relid, i + 1, false)),
-			 errdetail("GitLab lists what is in one of them at a time."),
-			 errhint("Say where: by \"=\" or IN with constants or parameters, or by a join on that column.")));
-}
-
 /* Makes conditions of the clauses that can be pushed down. */
 static List *
-make_conditions(PlannerInfo *root, RelationPlan *plan, List *clauses,
-				List **operands)
+make_conditions(RelationPlan *plan, List *clauses, List **operands)
 {
 	List	   *conditions = NIL;
-	bool		possible = plan->settings->resource->container == NULL;
 	ListCell   *lc;
 
 	*operands = NIL;
@@ -537,15 +516,11 @@ make_conditions(PlannerInfo *root, RelationPlan *plan, List *clauses,
 		if (!pushdown_clause(&plan->table, lfirst_node(RestrictInfo, lc)->clause,
 							 false, &clause))
 			continue;
-		if (filter_needed(plan->settings->resource, clause.field))
-			possible = true;
 		conditions = lappend_int(conditions, (int) (clause.field -
 													plan->settings->resource->fields));
 		conditions = lappend_int(conditions, clause.operator);
 		*operands = lappend(*operands, copyObject(clause.operand));
 	}
-	if (!possible)
-		refuse_without_container(root, plan);
 	return conditions;
 }
 
@@ -569,13 +544,13 @@ gitlab_GetForeignPlan(PlannerInfo *root, RelOptInfo *rel, Oid foreigntableid,
 	{
 		RelOptInfo *base = find_base_rel(root, plan->table.relid);
 
-		conditions = make_conditions(root, plan, base->baserestrictinfo, &operands);
+		conditions = make_conditions(plan, base->baserestrictinfo, &operands);
 		private = list_make5(makeInteger(SCAN_COUNT), NIL, conditions,
 							 makeInteger(ORDER_NONE), makeInteger(0));
 		return make_foreignscan(tlist, NIL, 0, operands, private,
 								copyObject(tlist), NIL, outer_plan);
 	}
-	conditions = make_conditions(root, plan, scan_clauses, &operands);
+	conditions = make_conditions(plan, scan_clauses, &operands);
 	private = list_make5(makeInteger(SCAN_ROWS),
 						 needed_columns(rel, scan_clauses), conditions,
 						 makeInteger(order),

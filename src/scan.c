@@ -89,6 +89,36 @@ read_conditions(GitLabScan *scan, ForeignScan *fsplan)
 	}
 }
 
+/*
+ * Raises an error if a plan does not say all that must be known for a request.
+ * Not while planning: that looks at the halves of an EXISTS, one of them
+ * without its condition, and then takes the other one, which costs less.
+ */
+static void
+check_possible(ForeignScanState *node, GitLabScan *scan)
+{
+	Relation	relation = node->ss.ss_currentRelation;
+	const Resource *resource = scan->settings->resource;
+	int			column = 0;
+
+	if (resource->container == NULL)
+		return;
+	for (int i = 0; i < scan->nconditions; i++)
+		if (filter_needed(resource, scan->conditions[i].field))
+			return;
+	while (scan->fields[column] == NULL ||
+		   !filter_needed(resource, scan->fields[column]))
+		column++;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot read foreign table \"%s\" without a condition on column \"%s\"",
+					RelationGetRelationName(relation),
+					NameStr(TupleDescAttr(RelationGetDescr(relation),
+										   column)->attname)),
+			 errdetail("GitLab lists what is in one of them at a time."),
+			 errhint("Say where: by \"=\" or IN with constants or parameters, or by a join on that column.")));
+}
+
 /* Prepares a scan; sends nothing yet. */
 void
 gitlab_BeginForeignScan(ForeignScanState *node, int eflags)
@@ -98,9 +128,6 @@ gitlab_BeginForeignScan(ForeignScanState *node, int eflags)
 	GitLabScan *scan;
 	ListCell   *lc;
 
-	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
-		return;
-
 	scan = palloc0(sizeof(GitLabScan));
 	scan->settings = option_table(scanned_table(node));
 	scan->kind = intVal(list_nth(fsplan->fdw_private, SCAN_PRIVATE_KIND));
@@ -109,11 +136,14 @@ gitlab_BeginForeignScan(ForeignScanState *node, int eflags)
 	if (node->ss.ss_currentRelation)
 		scan->fields = resource_bind(scan->settings->resource,
 									 node->ss.ss_currentRelation);
+	read_conditions(scan, fsplan);
+	check_possible(node, scan);
+	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
 	foreach(lc, (List *) list_nth(fsplan->fdw_private, SCAN_PRIVATE_COLUMNS))
 		scan->columns = bms_add_member(scan->columns, lfirst_int(lc));
 	/* an empty set would read as NULL, which means all columns */
 	scan->columns = bms_add_member(scan->columns, 0);
-	read_conditions(scan, fsplan);
 	scan->operands = ExecInitExprList(fsplan->fdw_exprs, (PlanState *) node);
 	scan->curcid = estate->es_snapshot->curcid;
 	scan->client = api_open(scan->settings->serverid,

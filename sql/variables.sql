@@ -145,6 +145,14 @@ SELECT key, value, masked FROM gitlab_project_variables WHERE project = 'acme/we
 COMMIT;
 \! test/gitlab_sim/simctl variables | grep web
 
+-- Each row comes once, whatever is done with it on the way.
+BEGIN;
+UPDATE gitlab_project_variables SET description = 'seen' WHERE project = 'acme/app';
+SELECT key, environment_scope, length(repeat(coalesce(value, 'x'), 1000))
+	FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND length(repeat(coalesce(value, 'x'), 1000)) > 0;
+ROLLBACK;
+
 -- Hidden ones: made so for good, and their value is never seen again.
 INSERT INTO gitlab_project_variables (project, key, value, hidden)
 	VALUES ('acme/web', 'SECRET', 'very-secret', true) RETURNING key, value, masked, hidden;

@@ -574,12 +574,16 @@ queue_view_record(QueueView *view, JsonRecord *record)
 	dlist_foreach(iter, &objects)
 	{
 		QueuedObject *object = object_of(iter.cur);
+		MemoryContext saved;
 
 		if (object->variant == NULL || strcmp(object->variant, variant) != 0 ||
 			!has_identity(object, view->resource, view->serverid, record) ||
 			!has_visible_write(object, view->curcid))
 			continue;
+		/* the executor's current one goes with the row */
+		saved = MemoryContextSwitchTo(view->context);
 		view->met = bms_add_member(view->met, object->number);
+		MemoryContextSwitchTo(saved);
 		return show_object(object, record, view->curcid);
 	}
 	return record;
@@ -613,6 +617,7 @@ queue_view_rest(QueueView *view)
 void
 queue_view_rewind(QueueView *view)
 {
+	bms_free(view->met);
 	view->met = NULL;
 	view->rest = 0;
 }

@@ -36,7 +36,8 @@ typedef struct QueueView
 	Oid			serverid;
 	const Resource *resource;
 	CommandId	curcid;
-	Bitmapset  *met;			/* numbers of the objects that it has returned */
+	MemoryContext context;		/* lives as long as the scan's pass: holds */
+	Bitmapset  *met;			/* numbers of the objects that it has met */
 	int			rest;			/* number of the last one of the rest */
 } QueueView;
 

@@ -326,6 +326,7 @@ transaction_view(Oid serverid, const Resource *resource, CommandId curcid)
 	view->queue.serverid = serverid;
 	view->queue.resource = resource;
 	view->queue.curcid = curcid;
+	view->queue.context = CurrentMemoryContext;
 	return view;
 }
 

@@ -245,6 +245,17 @@ DELETE FROM gitlab_personal_access_tokens WHERE id = 3;
 SET LOCAL client_min_messages = error;
 COMMIT;
 \! test/gitlab_sim/simctl variables | grep acme/app
+-- One that is made anew under its name stays in its place behind the deletion.
+\! test/gitlab_sim/simctl reset
+:clear
+BEGIN;
+DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'HIDDEN_TOKEN';
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/app', 'HIDDEN_TOKEN', 'shown');
+UPDATE gitlab_project_variables SET description = 'no longer hidden'
+	WHERE project = 'acme/app' AND key = 'HIDDEN_TOKEN';
+UPDATE gitlab_project_variables SET value = 'first' WHERE project = 'acme/app' AND key = 'CONFIG';
+COMMIT;
+\! test/gitlab_sim/simctl journal | grep -v '^GET'
 -- Of groups, scopes need a paid tier; without it GitLab drops them silently.
 \! test/gitlab_sim/simctl set group_variable_scopes=false
 INSERT INTO gitlab_group_variables (group_path, key, value, environment_scope)

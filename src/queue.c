@@ -88,6 +88,7 @@ typedef struct QueuedWrite
 	char	   *body;			/* of its request, or NULL */
 
 	/* during the commit */
+	bool		comes_last;
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
 	bool		in_doubt;		/* an earlier attempt may have been carried out,
@@ -892,10 +893,11 @@ loses_value(const QueuedObject *object, const QueuedWrite *write)
 
 /*
  * Must this write come last?  So must all that are about the same key, for they
- * may depend on each other.
+ * may depend on each other.  To be asked before anything is written: that
+ * changes the answer.
  */
 static bool
-comes_last(const QueuedWrite *write)
+must_come_last(const QueuedWrite *write)
 {
 	const QueuedObject *object = write->object;
 	dlist_iter	iter;
@@ -1092,14 +1094,12 @@ queue_write(void)
 	if (queue_is_empty())
 		return;
 	read_objects();
+	dlist_foreach(iter, &writes)
+		write_of(iter.cur)->comes_last = must_come_last(write_of(iter.cur));
 	for (int last = 0; last <= 1; last++)
 		dlist_foreach(iter, &writes)
-		{
-			QueuedWrite *write = write_of(iter.cur);
-
-			if (write->state == WRITE_QUEUED && comes_last(write) == (last == 1))
-				carry_out(write);
-		}
+			if (write_of(iter.cur)->comes_last == (last == 1))
+				carry_out(write_of(iter.cur));
 }
 
 

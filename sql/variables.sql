@@ -132,6 +132,26 @@ INSERT INTO gitlab_project_variables (project, key, value)
 	WHERE project = 'acme/web' AND key = 'BUT';
 UPDATE gitlab_project_variables v SET value = 'once ' || n FROM generate_series(1, 3) n
 	WHERE v.project = 'acme/web' AND v.key = 'BUT_COPY' RETURNING key;
+BEGIN;
+UPDATE gitlab_project_variables v SET environment_scope = 'prod' FROM generate_series(1, 3) n
+	WHERE v.project = 'acme/web' AND v.key = 'BUT_COPY' RETURNING key, environment_scope;
+DELETE FROM gitlab_project_variables v USING generate_series(1, 3) n
+	WHERE v.project = 'acme/web' AND v.key = 'BUT_COPY' RETURNING key, environment_scope;
+ROLLBACK;
+-- What a trigger does to a row that its command comes to later is an error, as
+-- in other tables.
+CREATE FUNCTION remove() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	DELETE FROM gitlab_project_variables WHERE project = NEW.project AND key <> NEW.key;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER remove BEFORE UPDATE ON gitlab_project_variables
+	FOR EACH ROW EXECUTE FUNCTION remove();
+BEGIN;
+UPDATE gitlab_project_variables SET description = 'x' WHERE project = 'acme/web';
+ROLLBACK;
+DROP TRIGGER remove ON gitlab_project_variables;
 -- A cursor opened before does not see them either.
 BEGIN;
 DECLARE c CURSOR FOR SELECT key, value FROM gitlab_project_variables

@@ -298,17 +298,51 @@ has_identity(const QueuedObject *object, const Resource *resource,
 		key && strcmp(object->key, key) == 0;
 }
 
+static QueuedWrite *
+last_write(QueuedObject *object)
+{
+	return dlist_container(QueuedWrite, same_object,
+						   dlist_tail_node(&object->writes));
+}
+
 /* The variant that an object has when all of its writes are done, or NULL. */
 static const char *
 final_variant(QueuedObject *object)
 {
-	return dlist_container(QueuedWrite, same_object,
-						   dlist_tail_node(&object->writes))->new_variant;
+	return last_write(object)->new_variant;
 }
 
-/* The object that a record will be by then, or NULL. */
+/*
+ * Can a command or a scan with this command id see a write?  Not its own, nor
+ * what is done within it, by a trigger.
+ */
+static bool
+is_visible(const QueuedWrite *write, CommandId curcid)
+{
+	return write->cid < curcid;
+}
+
+/* The variant in which a command sees an object; NULL: it does not. */
+static const char *
+seen_variant(QueuedObject *object, CommandId curcid)
+{
+	const char *variant = object->variant;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &object->writes)
+	{
+		QueuedWrite *write = dlist_container(QueuedWrite, same_object, iter.cur);
+
+		if (!is_visible(write, curcid))
+			break;
+		variant = write->new_variant;
+	}
+	return variant;
+}
+
+/* The object that has a record's identity in the end, or NULL. */
 static QueuedObject *
-find_object(Oid serverid, const Resource *resource, JsonRecord *record)
+find_final(Oid serverid, const Resource *resource, JsonRecord *record)
 {
 	dlist_iter	iter;
 
@@ -319,6 +353,25 @@ find_object(Oid serverid, const Resource *resource, JsonRecord *record)
 
 		if (variant && has_identity(object, resource, serverid, record) &&
 			strcmp(variant, variant_of(resource, record)) == 0)
+			return object;
+	}
+	return NULL;
+}
+
+/* The object whose row a command has seen, or NULL. */
+static QueuedObject *
+find_seen(const RemoteChange *change, const Resource *resource, JsonRecord *row)
+{
+	Oid			serverid = api_connection(change->client)->serverid;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &objects)
+	{
+		QueuedObject *object = object_of(iter.cur);
+		const char *variant = seen_variant(object, change->cid);
+
+		if (variant && has_identity(object, resource, serverid, row) &&
+			strcmp(variant, variant_of(resource, row)) == 0)
 			return object;
 	}
 	return NULL;
@@ -415,8 +468,8 @@ static void
 check_unique(const RemoteChange *change, const Resource *resource,
 			 JsonRecord *record)
 {
-	QueuedObject *twin = find_object(api_connection(change->client)->serverid,
-									 resource, record);
+	QueuedObject *twin = find_final(api_connection(change->client)->serverid,
+									resource, record);
 
 	if (twin)
 		ereport(ERROR,
@@ -442,13 +495,22 @@ queue_insert(const RemoteChange *change, const Resource *resource,
 	return shown;
 }
 
-/* Was this object changed by the same command?  Then its row was met twice. */
+/*
+ * Was this object (NULL: none yet) changed by the same command?  Then its row was
+ * met twice.  An error if something that the command has fired did so.
+ */
 static bool
 was_met(const RemoteChange *change, QueuedObject *object)
 {
-	return object &&
-		dlist_container(QueuedWrite, same_object,
-						dlist_tail_node(&object->writes))->cid == change->cid;
+	if (object == NULL || is_visible(last_write(object), change->cid))
+		return false;
+	if (last_write(object)->cid > change->cid)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("%s was already changed by an operation triggered by the current command",
+						object->name),
+				 errhint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate changes to other rows.")));
+	return true;
 }
 
 /*
@@ -460,8 +522,7 @@ bool
 queue_update(const RemoteChange *change, const Resource *resource,
 			 JsonRecord *row, const ResourceValue *values, int nvalues)
 {
-	QueuedObject *object = find_object(api_connection(change->client)->serverid,
-									   resource, row);
+	QueuedObject *object = find_seen(change, resource, row);
 	JsonRecord *fields = resource_new_record();
 	const char *moved;
 
@@ -488,8 +549,7 @@ bool
 queue_delete(const RemoteChange *change, const Resource *resource,
 			 JsonRecord *row)
 {
-	QueuedObject *object = find_object(api_connection(change->client)->serverid,
-									   resource, row);
+	QueuedObject *object = find_seen(change, resource, row);
 
 	if (was_met(change, object))
 		return false;
@@ -502,12 +562,6 @@ queue_delete(const RemoteChange *change, const Resource *resource,
  * What scans see
  * ----------
  */
-
-static bool
-is_visible(const QueuedWrite *write, CommandId curcid)
-{
-	return write->cid < curcid;
-}
 
 /* Has any write been done to an object for a scan to see? */
 static bool

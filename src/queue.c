@@ -5,6 +5,7 @@
  *
  * The queue has two sides: objects, each with its own writes, for scans to look
  * at; and all writes in the order in which they were issued, for the commit.
+ * Objects are found by their siblings, those with the same key.
  *
  * The commit first reads all objects as they are, so that what can be known to
  * fail does so before anything was changed, and so that it is known what to put
@@ -23,11 +24,13 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "jsonc.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "queue.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 /* Requests under way at a time, whatever the option "concurrency" says. */
@@ -49,15 +52,34 @@ typedef enum WriteState
 	WRITE_REFUSED				/* nothing came of it */
 } WriteState;
 
+/* What all objects with one key in one container share.  In UTF-8. */
+typedef struct SiblingsKey
+{
+	Oid			serverid;
+	const Resource *resource;
+	const char *container;
+	const char *key;
+} SiblingsKey;
+
+/* They may stand in each other's way, or be taken for each other. */
+typedef struct Siblings
+{
+	SiblingsKey key;
+	dlist_head	objects;		/* that the transaction changes */
+	bool		come_last;		/* so must the writes to each of them */
+} Siblings;
+
 /* One object that the transaction changes.  Texts are in UTF-8. */
 typedef struct QueuedObject
 {
 	dlist_node	link;			/* in objects */
+	dlist_node	sibling;		/* in its siblings' */
 	int			number;
-	Oid			serverid;
+	Siblings   *siblings;
+	Oid			serverid;		/* as its siblings' */
 	const Resource *resource;
-	char	   *container;
-	char	   *key;
+	const char *container;
+	const char *key;
 	char	   *variant;		/* in GitLab; NULL: made by the transaction */
 	char	   *name;			/* for messages, in the database's encoding */
 	JsonRecord *row;			/* what the first statement saw, or NULL */
@@ -88,7 +110,6 @@ typedef struct QueuedWrite
 	char	   *body;			/* of its request, or NULL */
 
 	/* during the commit */
-	bool		comes_last;
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
 	bool		in_doubt;		/* an earlier attempt may have been carried out,
@@ -103,9 +124,11 @@ static MemoryContext context = NULL;	/* holds all of the following */
 static dlist_head objects = DLIST_STATIC_INIT(objects);
 static dlist_head writes = DLIST_STATIC_INIT(writes);
 static dlist_head sent = DLIST_STATIC_INIT(sent);
+static HTAB *families = NULL;	/* of Siblings */
 static int	nobjects = 0;		/* ever entered, for their numbers */
 
 #define object_of(node) dlist_container(QueuedObject, link, node)
+#define sibling_of(node) dlist_container(QueuedObject, sibling, node)
 #define write_of(node) dlist_container(QueuedWrite, link, node)
 
 /* What a write does, in words and in HTTP. */
@@ -137,6 +160,7 @@ wipe(char *text)
 	}
 }
 
+/* Frees what the queue's context does not. */
 static void
 free_write(QueuedWrite *write)
 {
@@ -173,6 +197,7 @@ queue_close(void)
 	dlist_init(&writes);
 	dlist_init(&objects);
 	dlist_init(&sent);
+	families = NULL;
 	nobjects = 0;
 	MemoryContextReset(context);
 }
@@ -181,6 +206,32 @@ bool
 queue_is_empty(void)
 {
 	return dlist_is_empty(&writes);
+}
+
+/* Forgets one write that was not sent, and its object if that was the last. */
+static void
+drop_write(QueuedWrite *write)
+{
+	QueuedObject *object = write->object;
+
+	dlist_delete(&write->link);
+	dlist_delete(&write->same_object);
+	free_write(write);
+	pfree(write->role);
+	if (write->old_variant)
+		pfree(write->old_variant);
+	if (write->new_variant)
+		pfree(write->new_variant);
+	pfree(write);
+	if (!dlist_is_empty(&object->writes))
+		return;
+	dlist_delete(&object->link);
+	dlist_delete(&object->sibling);
+	free_object(object);
+	if (object->variant)
+		pfree(object->variant);
+	pfree(object->name);
+	pfree(object);
 }
 
 /* Drops the writes of a subtransaction, or hands them to the one above. */
@@ -198,15 +249,10 @@ queue_end_subtransaction(int level, bool aborted)
 		write->level = level - 1;
 		if (!aborted)
 			continue;
-		dlist_delete(&write->link);
-		dlist_delete(&write->same_object);
-		free_write(write);
-		if (dlist_is_empty(&write->object->writes))
-		{
-			dlist_delete(&write->object->link);
-			free_object(write->object);
-		}
+		drop_write(write);
 	}
+	if (dlist_is_empty(&writes))
+		queue_close();
 }
 
 /* A copy of a record that belongs to the caller.  Raises errors. */
@@ -286,16 +332,64 @@ variant_of(const Resource *resource, JsonRecord *record)
 	return variant;
 }
 
-static bool
-has_identity(const QueuedObject *object, const Resource *resource,
-			 Oid serverid, JsonRecord *record)
+static uint32
+hash_siblings(const void *key, Size size)
 {
-	const char *container = resource_text(record, resource->container);
-	const char *key = resource_text(record, resource->key);
+	const SiblingsKey *k = key;
 
-	return object->serverid == serverid && object->resource == resource &&
-		container && strcmp(object->container, container) == 0 &&
-		key && strcmp(object->key, key) == 0;
+	(void) size;
+	return hash_combine(string_hash(k->container, SIZE_MAX),
+						string_hash(k->key, SIZE_MAX));
+}
+
+/* For a hash table: 0 if they are the same. */
+static int
+compare_siblings(const void *a, const void *b, Size size)
+{
+	const SiblingsKey *x = a;
+	const SiblingsKey *y = b;
+
+	(void) size;
+	return x->serverid != y->serverid || x->resource != y->resource ||
+		strcmp(x->container, y->container) != 0 || strcmp(x->key, y->key) != 0;
+}
+
+/* The objects in the queue that have a record's container and key. */
+static Siblings *
+find_siblings(Oid serverid, const Resource *resource, JsonRecord *record)
+{
+	SiblingsKey key = {.serverid = serverid, .resource = resource,
+		.container = resource_text(record, resource->container),
+		.key = resource_text(record, resource->key)
+	};
+
+	if (families == NULL || key.container == NULL || key.key == NULL)
+		return NULL;
+	return hash_search(families, &key, HASH_FIND, NULL);
+}
+
+/* The same; makes them if there are none.  In the queue's context. */
+static Siblings *
+enter_siblings(Oid serverid, const Resource *resource, JsonRecord *record)
+{
+	HASHCTL		ctl = {.keysize = sizeof(SiblingsKey), .entrysize = sizeof(Siblings),
+		.hash = hash_siblings, .match = compare_siblings, .hcxt = context
+	};
+	SiblingsKey key = {.serverid = serverid, .resource = resource};
+	Siblings   *siblings = find_siblings(serverid, resource, record);
+
+	if (siblings)
+		return siblings;
+	if (families == NULL)
+		families = hash_create("gitlab_pat_fdw families", 64, &ctl,
+							   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+							   HASH_CONTEXT);
+	key.container = pstrdup(resource_text(record, resource->container));
+	key.key = pstrdup(resource_text(record, resource->key));
+	siblings = hash_search(families, &key, HASH_ENTER, NULL);
+	dlist_init(&siblings->objects);
+	siblings->come_last = false;
+	return siblings;
 }
 
 static QueuedWrite *
@@ -342,19 +436,22 @@ seen_variant(QueuedObject *object, CommandId curcid)
 
 /* The object that has a record's identity in the end, or NULL. */
 static QueuedObject *
-find_final(Oid serverid, const Resource *resource, JsonRecord *record)
+find_final(const RemoteChange *change, const Resource *resource,
+		   JsonRecord *record)
 {
+	Siblings   *siblings = find_siblings(api_connection(change->client)->serverid,
+										 resource, record);
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
-	{
-		QueuedObject *object = object_of(iter.cur);
-		const char *variant = final_variant(object);
+	if (siblings)
+		dlist_foreach(iter, &siblings->objects)
+		{
+			QueuedObject *object = sibling_of(iter.cur);
+			const char *variant = final_variant(object);
 
-		if (variant && has_identity(object, resource, serverid, record) &&
-			strcmp(variant, variant_of(resource, record)) == 0)
-			return object;
-	}
+			if (variant && strcmp(variant, variant_of(resource, record)) == 0)
+				return object;
+		}
 	return NULL;
 }
 
@@ -362,18 +459,19 @@ find_final(Oid serverid, const Resource *resource, JsonRecord *record)
 static QueuedObject *
 find_seen(const RemoteChange *change, const Resource *resource, JsonRecord *row)
 {
-	Oid			serverid = api_connection(change->client)->serverid;
+	Siblings   *siblings = find_siblings(api_connection(change->client)->serverid,
+										 resource, row);
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
-	{
-		QueuedObject *object = object_of(iter.cur);
-		const char *variant = seen_variant(object, change->cid);
+	if (siblings)
+		dlist_foreach(iter, &siblings->objects)
+		{
+			QueuedObject *object = sibling_of(iter.cur);
+			const char *variant = seen_variant(object, change->cid);
 
-		if (variant && has_identity(object, resource, serverid, row) &&
-			strcmp(variant, variant_of(resource, row)) == 0)
-			return object;
-	}
+			if (variant && strcmp(variant, variant_of(resource, row)) == 0)
+				return object;
+		}
 	return NULL;
 }
 
@@ -393,10 +491,12 @@ make_object(const RemoteChange *change, const Resource *resource,
 	char	   *suffix = strcmp(variant, "*") == 0 ? "" :
 		psprintf(" (%s)", server_text(variant));
 
-	object->serverid = api_connection(change->client)->serverid;
+	object->siblings = enter_siblings(api_connection(change->client)->serverid,
+									  resource, record);
+	object->serverid = object->siblings->key.serverid;
 	object->resource = resource;
-	object->container = pstrdup(resource_text(record, resource->container));
-	object->key = pstrdup(resource_text(record, resource->key));
+	object->container = object->siblings->key.container;
+	object->key = object->siblings->key.key;
 	object->variant = exists ? pstrdup(variant) : NULL;
 	object->name = psprintf("%s \"%s\"%s of \"%s\"", resource->singular,
 							server_text(object->key), suffix,
@@ -452,6 +552,7 @@ enter_write(const RemoteChange *change, const Resource *resource,
 	{
 		object->number = ++nobjects;
 		dlist_push_tail(&objects, &object->link);
+		dlist_push_tail(&object->siblings->objects, &object->sibling);
 	}
 	dlist_push_tail(&object->writes, &write->same_object);
 	dlist_push_tail(&writes, &write->link);
@@ -468,8 +569,7 @@ static void
 check_unique(const RemoteChange *change, const Resource *resource,
 			 JsonRecord *record)
 {
-	QueuedObject *twin = find_final(api_connection(change->client)->serverid,
-									resource, record);
+	QueuedObject *twin = find_final(change, resource, record);
 
 	if (twin)
 		ereport(ERROR,
@@ -624,15 +724,17 @@ JsonRecord *
 queue_view_record(QueueView *view, JsonRecord *record)
 {
 	const char *variant = variant_of(view->resource, record);
+	Siblings   *siblings = find_siblings(view->serverid, view->resource, record);
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
+	if (siblings == NULL)
+		return record;
+	dlist_foreach(iter, &siblings->objects)
 	{
-		QueuedObject *object = object_of(iter.cur);
+		QueuedObject *object = sibling_of(iter.cur);
 		MemoryContext saved;
 
 		if (object->variant == NULL || strcmp(object->variant, variant) != 0 ||
-			!has_identity(object, view->resource, view->serverid, record) ||
 			!has_visible_write(object, view->curcid))
 			continue;
 		/* the executor's current one goes with the row */
@@ -775,15 +877,11 @@ makes_room(const QueuedObject *created)
 	const char *variant = first_write(created)->new_variant;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
+	dlist_foreach(iter, &created->siblings->objects)
 	{
-		QueuedObject *object = object_of(iter.cur);
+		QueuedObject *object = sibling_of(iter.cur);
 
-		if (object->variant && strcmp(object->variant, variant) == 0 &&
-			object->serverid == created->serverid &&
-			object->resource == created->resource &&
-			strcmp(object->container, created->container) == 0 &&
-			strcmp(object->key, created->key) == 0)
+		if (object->variant && strcmp(object->variant, variant) == 0)
 			return true;
 	}
 	return false;
@@ -946,28 +1044,22 @@ loses_value(const QueuedObject *object, const QueuedWrite *write)
 }
 
 /*
- * Must this write come last?  So must all that are about the same key, for they
- * may depend on each other.  To be asked before anything is written: that
- * changes the answer.
+ * Marks whose writes must come last: all that are about the same key, for they
+ * may depend on each other.  To be done before anything is written, as that
+ * changes what is known to be hidden.
  */
-static bool
-must_come_last(const QueuedWrite *write)
+static void
+mark_last(void)
 {
-	const QueuedObject *object = write->object;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &writes)
 	{
-		QueuedWrite *other = write_of(iter.cur);
+		QueuedWrite *write = write_of(iter.cur);
 
-		if (other->object->serverid == object->serverid &&
-			other->object->resource == object->resource &&
-			strcmp(other->object->container, object->container) == 0 &&
-			strcmp(other->object->key, object->key) == 0 &&
-			loses_value(other->object, other))
-			return true;
+		if (loses_value(write->object, write))
+			write->object->siblings->come_last = true;
 	}
-	return false;
 }
 
 /* Makes ready what undoes a write, while that can still raise errors. */
@@ -1148,11 +1240,10 @@ queue_write(void)
 	if (queue_is_empty())
 		return;
 	read_objects();
-	dlist_foreach(iter, &writes)
-		write_of(iter.cur)->comes_last = must_come_last(write_of(iter.cur));
+	mark_last();
 	for (int last = 0; last <= 1; last++)
 		dlist_foreach(iter, &writes)
-			if (write_of(iter.cur)->comes_last == (last == 1))
+			if (write_of(iter.cur)->object->siblings->come_last == (last == 1))
 				carry_out(write_of(iter.cur));
 }
 

@@ -61,6 +61,15 @@ SELECT p.*, EXISTS (SELECT FROM gitlab_project_variables v
 		WHERE v.project = p.project AND v.key = p.key) AS is_there FROM places p ORDER BY 1, 2;
 SELECT p.* FROM places p WHERE p.key = 'NONE' OR NOT EXISTS (SELECT
 	FROM gitlab_project_variables v WHERE v.project = p.project AND v.masked) ORDER BY 1, 2;
+-- There is a way to each of these, whatever the planner prefers.
+SET enable_nestloop = off;
+SELECT project, key, v.masked FROM places p
+	JOIN gitlab_project_variables v USING (project, key) ORDER BY 1, 2;
+RESET enable_nestloop;
+CREATE FOREIGN TABLE in_varchar (project varchar, key varchar, masked boolean)
+	SERVER gitlab OPTIONS (resource 'project_variables');
+SELECT project, key, v.masked FROM places p JOIN in_varchar v USING (project, key) ORDER BY 1, 2;
+SELECT outcome('EXPLAIN SELECT * FROM places p FULL JOIN gitlab_project_variables v USING (project)');
 PREPARE variables(text) AS SELECT count(*) FROM gitlab_project_variables WHERE project = $1;
 SET plan_cache_mode = force_generic_plan;
 EXECUTE variables('acme/app');

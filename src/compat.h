@@ -159,13 +159,17 @@ compat_server_ownercheck(Oid serverid, Oid userid)
 /* 17 added fdw_restrictinfo and 18 disabled_nodes to the path creators. */
 static inline ForeignPath *
 compat_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
-						Cost startup_cost, Cost total_cost, List *pathkeys,
-						Relids required_outer, List *fdw_private)
+						int disabled_nodes, Cost startup_cost, Cost total_cost,
+						List *pathkeys, Relids required_outer,
+						List *fdw_private)
 {
+#if PG_VERSION_NUM < 180000
+	(void) disabled_nodes;
+#endif
 #if PG_VERSION_NUM >= 180000
-	return create_foreignscan_path(root, rel, NULL, rows, 0, startup_cost,
-								   total_cost, pathkeys, required_outer, NULL,
-								   NIL, fdw_private);
+	return create_foreignscan_path(root, rel, NULL, rows, disabled_nodes,
+								   startup_cost, total_cost, pathkeys,
+								   required_outer, NULL, NIL, fdw_private);
 #elif PG_VERSION_NUM >= 170000
 	return create_foreignscan_path(root, rel, NULL, rows, startup_cost,
 								   total_cost, pathkeys, required_outer, NULL,

@@ -45,9 +45,12 @@
 
 /*
  * Of a path that GitLab can't be asked for.  The planner needs one that depends
- * on no other table, and is told by this to take any other.
+ * on no other table, and is told by this to take any other: even one that the
+ * user has turned off, which costs 1e10 or, since PostgreSQL 18, counts as a
+ * disabled node.
  */
-#define IMPOSSIBLE_COST 1.0e10
+#define IMPOSSIBLE_COST 1.0e13
+#define IMPOSSIBLE_DISABLED_NODES 1000
 
 /* Rows of a table that was never analyzed. */
 #define DEFAULT_ROWS 1000.0
@@ -162,11 +165,10 @@ estimate(PlannerInfo *root, RelOptInfo *rel, List *clauses, List *joined)
 }
 
 static Cost
-scan_cost(RelOptInfo *rel, const Estimate *estimate, Cost per_row)
+scan_cost(RelOptInfo *rel, const Estimate *estimate)
 {
-	return (estimate->possible ? 0 : IMPOSSIBLE_COST) +
-		REQUEST_COST * estimate->requests +
-		estimate->rows * (cpu_tuple_cost + per_row) +
+	return REQUEST_COST * estimate->requests +
+		estimate->rows * (cpu_tuple_cost + rel->baserestrictcost.per_tuple) +
 		rel->baserestrictcost.startup;
 }
 
@@ -273,11 +275,12 @@ pathkey_field(RelationPlan *plan, PathKey *pathkey)
 		return NULL;
 	foreach(lc, pathkey->pk_eclass->ec_members)
 	{
-		Var		   *var = (Var *) ((EquivalenceMember *) lfirst(lc))->em_expr;
+		EquivalenceMember *member = lfirst(lc);
+		const ResourceField *field = pushdown_column(&plan->table,
+													 (Node *) member->em_expr);
 
-		if (IsA(var, Var) && var->varno == (int) plan->table.relid &&
-			var->varlevelsup == 0 && var->varattno > 0)
-			return plan->table.fields[var->varattno - 1];
+		if (field)
+			return field;
 	}
 	return NULL;
 }
@@ -308,12 +311,19 @@ deliverable_order(PlannerInfo *root, RelationPlan *plan)
 }
 
 static void
-add_scan_path(PlannerInfo *root, RelOptInfo *rel, double rows, Cost total,
-			  List *pathkeys, Relids required_outer, ScanOrder order)
+add_scan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
+			  const Estimate *estimate, List *pathkeys, Relids required_outer,
+			  ScanOrder order)
 {
+	Cost		cost = scan_cost(rel, estimate);
+	Cost		penalty = estimate->possible ? 0 : IMPOSSIBLE_COST;
+	int			disabled_nodes = estimate->possible ? 0 :
+		IMPOSSIBLE_DISABLED_NODES;
+
 	add_path(rel, (Path *)
-			 compat_foreignscan_path(root, rel, rows, Min(REQUEST_COST, total),
-									 total, pathkeys, required_outer,
+			 compat_foreignscan_path(root, rel, rows, disabled_nodes,
+									 penalty + Min(REQUEST_COST, cost),
+									 penalty + cost, pathkeys, required_outer,
 									 list_make2(makeInteger(order),
 												makeInteger(0))));
 }
@@ -324,16 +334,13 @@ is_joinable_member(PlannerInfo *root, RelOptInfo *rel, EquivalenceClass *ec,
 				   EquivalenceMember *em, void *arg)
 {
 	RelationPlan *plan = rel->fdw_private;
-	Var		   *var = (Var *) em->em_expr;
-	const ResourceField *field;
+	const ResourceField *field = pushdown_column(&plan->table,
+												 (Node *) em->em_expr);
 	bool		exact;
 
 	(void) root;
 	(void) ec;
 	(void) arg;
-	if (!IsA(var, Var) || var->varno != (int) rel->relid || var->varattno <= 0)
-		return false;
-	field = plan->table.fields[var->varattno - 1];
 	return field && filter_exists(plan->settings->resource, field,
 								  CONDITION_EQUAL, NULL,
 								  plan->settings->version, true, &exact);
@@ -386,9 +393,8 @@ add_join_paths(PlannerInfo *root, RelOptInfo *rel)
 		Estimate	e = estimate(root, rel, rel->baserestrictinfo,
 								 info->ppi_clauses);
 
-		add_scan_path(root, rel, info->ppi_rows,
-					  scan_cost(rel, &e, rel->baserestrictcost.per_tuple), NIL,
-					  info->ppi_req_outer, ORDER_NONE);
+		add_scan_path(root, rel, info->ppi_rows, &e, NIL, info->ppi_req_outer,
+					  ORDER_NONE);
 	}
 }
 
@@ -398,14 +404,13 @@ gitlab_GetForeignPaths(PlannerInfo *root, RelOptInfo *rel, Oid foreigntableid)
 {
 	RelationPlan *plan = rel->fdw_private;
 	Estimate	e = estimate(root, rel, rel->baserestrictinfo, NIL);
-	Cost		total = scan_cost(rel, &e, rel->baserestrictcost.per_tuple);
 	ScanOrder	order = deliverable_order(root, plan);
 
 	(void) foreigntableid;
-	add_scan_path(root, rel, rel->rows, total, NIL, rel->lateral_relids,
+	add_scan_path(root, rel, rel->rows, &e, NIL, rel->lateral_relids,
 				  ORDER_NONE);
 	if (order != ORDER_NONE)
-		add_scan_path(root, rel, rel->rows, total,
+		add_scan_path(root, rel, rel->rows, &e,
 					  list_make1(linitial(root->query_pathkeys)),
 					  rel->lateral_relids, order);
 	add_join_paths(root, rel);

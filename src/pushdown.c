@@ -65,8 +65,8 @@ family_of(const ResourceField *field)
 }
 
 /* The field that a node shows, or NULL if it is no column of the table. */
-static const ResourceField *
-column_field(const PushdownTable *table, Node *node)
+const ResourceField *
+pushdown_column(const PushdownTable *table, Node *node)
 {
 	Var		   *var = (Var *) node;
 
@@ -141,7 +141,7 @@ match_comparison(const PushdownTable *table, OpExpr *op, PushdownClause *result)
 		return false;
 	left = linitial(op->args);
 	right = lsecond(op->args);
-	if (column_field(table, left) == NULL)
+	if (pushdown_column(table, left) == NULL)
 	{
 		Node	   *swapped = left;
 
@@ -149,7 +149,7 @@ match_comparison(const PushdownTable *table, OpExpr *op, PushdownClause *result)
 		right = swapped;
 		opno = get_commutator(opno);
 	}
-	result->field = column_field(table, left);
+	result->field = pushdown_column(table, left);
 	result->operand = (Expr *) right;
 	return result->field && OidIsValid(opno) &&
 		OidIsValid(family_of(result->field)) &&
@@ -168,7 +168,7 @@ match_array(const PushdownTable *table, ScalarArrayOpExpr *op,
 
 	if (!op->useOr || list_length(op->args) != 2)
 		return false;
-	result->field = column_field(table, linitial(op->args));
+	result->field = pushdown_column(table, linitial(op->args));
 	result->operand = lsecond(op->args);
 	result->operator = CONDITION_EQUAL_ANY;
 	return result->field &&
@@ -200,7 +200,7 @@ match_boolean(const PushdownTable *table, Expr *clause, PushdownClause *result)
 		value = ((BooleanTest *) clause)->booltesttype == IS_TRUE;
 		clause = ((BooleanTest *) clause)->arg;
 	}
-	result->field = column_field(table, (Node *) clause);
+	result->field = pushdown_column(table, (Node *) clause);
 	if (result->field == NULL || result->field->type != FIELD_BOOLEAN)
 		return false;
 	result->operator = CONDITION_EQUAL;

@@ -32,6 +32,8 @@ typedef struct PushdownClause
 	bool		exact;			/* GitLab may select just these rows */
 } PushdownClause;
 
+extern const ResourceField *pushdown_column(const PushdownTable *table,
+											Node *node);
 extern bool pushdown_clause(const PushdownTable *table, Expr *clause,
 							bool joining, PushdownClause *result);
 

@@ -337,12 +337,52 @@ api_call_create(Connection *connection, const char *method, const char *path,
 	return call;
 }
 
-/* Has another secret than the credential removed from what is said of a call. */
+static void
+add_secret(ApiCall *call, const char *text, size_t length)
+{
+	for (int i = 0; i < API_SECRETS; i++)
+	{
+		if (call->secrets[i] == NULL)
+		{
+			call->secrets[i] = strndup(text, length);
+			return;
+		}
+		if (strlen(call->secrets[i]) == length &&
+			memcmp(call->secrets[i], text, length) == 0)
+			return;
+	}
+}
+
+/*
+ * Has another secret than the credential, or NULL, removed from what is said of
+ * a call; and what it is in JSON, for GitLab may quote the request's body.
+ */
 void
 api_call_protect(ApiCall *call, const char *secret)
 {
-	if (call->secret == NULL && secret)
-		call->secret = strdup(secret);
+	static const int forms[] = {
+		JSON_C_TO_STRING_PLAIN,
+		JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE};
+	JsonRecord *string;
+
+	if (secret == NULL || strlen(secret) < MIN_SECRET_LENGTH)
+		return;
+	add_secret(call, secret, strlen(secret));
+	string = json_object_new_string(secret);
+	if (string == NULL)
+		return;
+	for (int i = 0; i < (int) lengthof(forms); i++)
+	{
+		const char *quoted = json_object_to_json_string_ext(string, forms[i]);
+
+		if (quoted == NULL)
+			continue;
+		add_secret(call, quoted + 1, strlen(quoted) - 2);
+		explicit_bzero(unconstify(char *, quoted), strlen(quoted));
+	}
+	explicit_bzero(unconstify(char *, json_object_get_string(string)),
+				   json_object_get_string_len(string));
+	json_object_put(string);
 }
 
 /* The call goes with the client from now on, unless it is freed before. */
@@ -368,9 +408,11 @@ api_call_free(ApiCall *call)
 		dlist_delete(&call->link);
 	http_exchange_free(call->exchange);
 	connection_release(call->connection);
-	if (call->secret)
-		explicit_bzero(call->secret, strlen(call->secret));
-	free(call->secret);
+	for (int i = 0; i < API_SECRETS && call->secrets[i]; i++)
+	{
+		explicit_bzero(call->secrets[i], strlen(call->secrets[i]));
+		free(call->secrets[i]);
+	}
 	free(call);
 }
 
@@ -656,10 +698,10 @@ sanitize(char *text, const ApiCall *call)
 	if (strlen(credential) >= MIN_SECRET_LENGTH)
 		blank_tokens(text, credential, 1);
 	blank_cut_secret(text, credential);
-	if (call->secret && strlen(call->secret) >= MIN_SECRET_LENGTH)
+	for (int i = 0; i < API_SECRETS && call->secrets[i]; i++)
 	{
-		blank_all(text, call->secret);
-		blank_cut_secret(text, call->secret);
+		blank_all(text, call->secrets[i]);
+		blank_cut_secret(text, call->secrets[i]);
 	}
 	/* "glpat-" is the default prefix; others are glptt-, gldt-, glsoat-, ... */
 	blank_tokens(text, "glpat-", 10);

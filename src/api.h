@@ -50,6 +50,9 @@ typedef enum ApiOutcome
 	API_LOST					/* it may have been carried out */
 } ApiOutcome;
 
+/* A value that was, one that will be, and how JSON writes either. */
+#define API_SECRETS 6
+
 typedef struct ApiCall
 {
 	dlist_node	link;			/* in its client's calls, if it has one */
@@ -65,7 +68,7 @@ typedef struct ApiCall
 	ApiOutcome	outcome;
 	struct ApiStatistics *statistics;	/* its client's, or NULL */
 	const char *problem;		/* why a 2xx could not be read; a constant */
-	char	   *secret;			/* to remove from messages, too; or NULL */
+	char	   *secrets[API_SECRETS];	/* to remove from messages, too */
 	JsonRecord *record;			/* the body's JSON; goes with the call */
 } ApiCall;
 

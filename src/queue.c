@@ -117,6 +117,7 @@ typedef struct QueuedWrite
 	bool		can_undo;
 	char	   *undo_path;
 	char	   *undo_body;		/* or NULL */
+	char	   *old_value;		/* not to be told; or NULL */
 } QueuedWrite;
 
 /* The queue of the current transaction. */
@@ -169,6 +170,7 @@ free_write(QueuedWrite *write)
 	api_free_record(write->fields);
 	wipe(write->body);
 	wipe(write->undo_body);
+	wipe(write->old_value);
 	connection_release(write->connection);
 }
 
@@ -1068,7 +1070,9 @@ prepare_undo(QueuedWrite *write)
 {
 	QueuedObject *object = write->object;
 	MemoryContext saved = MemoryContextSwitchTo(context);
+	const char *old_value = resource_text(object->state, "value");
 
+	write->old_value = old_value ? pstrdup(old_value) : NULL;
 	write->can_undo = !loses_value(object, write);
 	write->undo_path = write->kind == WRITE_DELETE ? collection_path(object) :
 		object_path(object);
@@ -1190,6 +1194,14 @@ check_variant(QueuedWrite *write)
 			 errhint("Variables of groups for other scopes than \"*\" need a paid tier of GitLab.")));
 }
 
+/* GitLab may quote the values that a write is about; messages must not. */
+static void
+protect_values(ApiCall *call, const QueuedWrite *write)
+{
+	api_call_protect(call, resource_text(write->fields, "value"));
+	api_call_protect(call, write->old_value);
+}
+
 static void
 start_write(QueuedWrite *write)
 {
@@ -1202,7 +1214,7 @@ start_write(QueuedWrite *write)
 								collection_path(object) : object_path(object),
 								write->old_variant, write->body));
 	write->call = call;
-	api_call_protect(call, resource_text(write->fields, "value"));
+	protect_values(call, write);
 	write->state = WRITE_SENT;
 	api_call_start(call);
 }
@@ -1329,6 +1341,7 @@ send_undo(QueuedWrite *write, const char *method, const char *variant,
 		warn_left(write, "Out of memory.");
 		return NULL;
 	}
+	protect_values(call, write);
 	api_call_start(call);
 	if (quiet_wait(call, patience))
 		return call;

@@ -13,6 +13,7 @@ use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;
 use IPC::Run ();
+use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Session;
@@ -265,6 +266,49 @@ foreach my $who (sort keys %given)
 	test_echoes("a credential, $who", $given{$who});
 }
 unlogged(q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
+
+# So does a variable's value, the old one or the new one, as it is or as JSON has it,
+# when it is written and when it is put back.
+foreach my $whose (qw(old new))
+{
+	my %values = map { $_ => qq{kernel-$_-"\\one/of <the> two\n$_-0123456789} } qw(old new);
+	my $value = $values{$whose};
+	my $quoted = JSON::PP->new->allow_nonref->encode($value);
+	my $before = length $told;
+
+	foreach my $text ($value, $quoted, $quoted =~ s{/}{\\/}gr, 'x' x 490 . $value)
+	{
+		foreach my $nth (1, 2)
+		{
+			$sim->reset;
+			$sim->variable_set(project => 'acme/app', key => "V_\U$_", value => $values{$_})
+			  foreach qw(old new);
+			$sim->variable_set(project => 'acme/app', key => 'W', value => 'refused');
+			$sim->fault('PUT', 'variables/V_OLD', 'body', nth => $nth, status => 400,
+				body => { message => { value => ["$text is no good"] } },
+				headers => { 'X-Request-Id' => $text =~ /\n/ ? 'x' : $text });
+			$sim->fault('PUT', 'variables/W', 'status', status => 422);
+			like(
+				hear($session, q{BEGIN;
+					UPDATE public.gitlab_project_variables SET value = (SELECT value
+							FROM public.gitlab_project_variables
+							WHERE project = 'acme/app' AND key = 'V_NEW')
+						WHERE project = 'acme/app' AND key = 'V_OLD';
+					UPDATE public.gitlab_project_variables SET raw = true
+						WHERE project = 'acme/app' AND key = 'W';
+					COMMIT}),
+				$nth == 1 ? qr/could not change .*GitLab said/s :
+				  qr/could not put .* back as it was/,
+				"the $whose value: repeated by answer $nth");
+		}
+	}
+	foreach my $said (substr($told, $before), slurp_file($node->logfile))
+	{
+		unlike($said, qr/$whose-01234567/, "the $whose value is not told");
+		unlike($said, qr/kernel-$whose/, "the $whose value: nor its beginning");
+	}
+}
+$sim->reset;
 
 # What is refused in a user mapping is not repeated.
 foreach my $token ('glpat-secret0123 456789', "glpat-secret0123\t456", "glpat-secret0123\xc3\xa9", 'glpat-secret0123 ')

@@ -1277,11 +1277,12 @@ api_own_user_id(ApiClient *client)
 }
 
 /*
- * Asks GitLab for its version.  If it does not say, the way out is not to
- * declare one.
+ * Asks GitLab for its version.  If it refuses to say, because something in
+ * between or the token's scope does not let it, the declaration is all there is,
+ * and taken at its word.  Any other failure is an error.
  */
 static int
-ask_version(ApiClient *client)
+ask_version(ApiClient *client, int declared)
 {
 	static const char action[] = "read GitLab's version";
 	ApiCall    *call = client_get(client, "/metadata");
@@ -1298,6 +1299,9 @@ ask_version(ApiClient *client)
 		if (version == 0)
 			call->problem = "The answer has no valid field \"version\"";
 	}
+	else if (api_is_absent(call) || (call->outcome == API_REFUSED &&
+									 call->exchange->status == 403))
+		version = declared;
 	if (version == 0)
 	{
 		HttpExchange *exchange = call->exchange;
@@ -1325,7 +1329,7 @@ api_require_version(ApiClient *client, int version)
 	int			actual = api_connection(client)->version;
 
 	if (actual < version)
-		actual = ask_version(client);
+		actual = ask_version(client, version);
 	if (actual < version)
 	{
 		const char *name = api_connection(client)->server_name;

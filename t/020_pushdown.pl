@@ -576,12 +576,21 @@ sub test_declared_versions
 	is(($run->(@{ $needy[0] }))[1], '', 'a GitLab without /metadata');
 	is($asked->(), 'metadata version', 'is asked for /version');
 
+	# one that refuses to say is taken for what it is declared to be
+	foreach (
+		[ status => 404, body => '{"error":"404 Not Found"}' ],
+		[ status => 403,
+			body => '{"error":"insufficient_scope","error_description":"Too small.","scope":"api"}' ])
+	{
+		$sim->reset(version => '18.11');
+		$sim->fault('GET', 'metadata|version', 'body', times => 0, @$_);
+		$again->();
+		is(($run->(@{ $needy[0] }))[1], '', "no version, $_->[1]: the declaration is believed");
+	}
+
 	# GitLab does not say
 	foreach (
-		[ '42704', 'body', status => 404, body => '{"error":"404 Not Found"}' ],
 		[ '42704', 'html', status => 404 ],
-		[ '42501', 'body', status => 403,
-			body => '{"error":"insufficient_scope","error_description":"Too small.","scope":"api"}' ],
 		[ 'HV000', 'status', status => 500 ],
 		[ '08P01', 'body', body => '[]' ],
 		[ '08P01', 'body', body => '{"version":18.11}' ],

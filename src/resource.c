@@ -135,7 +135,7 @@ static const ResourceParameter user_parameters[] = {
 	{"raw", FIELD_BOOLEAN, FIELD_INSERT | FIELD_UPDATE, "false"}
 
 #define VARIABLE_FILTERS(container_field) \
-	{.field = container_field, .test = FILTER_CONTAINER, .joinable = true}, \
+	{.field = (container_field), .test = FILTER_CONTAINER, .joinable = true}, \
 	{.field = "key", .test = FILTER_LOOKUP, .exact_from = EXACT_NEVER, .joinable = true}, \
 	{.field = "environment_scope", .test = FILTER_VARIANT, .exact_from = EXACT_NEVER, .joinable = true}
 
@@ -152,7 +152,7 @@ static const ResourceFilter group_variable_filters[] = {VARIABLE_FILTERS("group_
 		.plural = #kind " variables", \
 		.container_path = "/" #kind "s", \
 		.path = "/variables", \
-		.container = column, \
+		.container = (column), \
 		.key = "key", \
 		.variant = "environment_scope", \
 		.variant_parameter = "filter[environment_scope]", \

@@ -70,11 +70,11 @@ acquire_sample(Relation rel, int elevel, HeapTuple *rows, int target,
 	TableSettings *settings = option_table(RelationGetRelid(rel));
 	const ResourceField **fields = resource_bind(settings->resource, rel);
 	ApiClient  *client = api_open(settings->serverid, rel->rd_rel->relowner);
-	StreamListing	listing = {
+	StreamListing listing = {
 		.page_size = settings->page_size,
 		.concurrency = settings->concurrency
 	};
-	Stream  *stream = stream_list(client, settings->resource, &listing);
+	Stream	   *stream = stream_list(client, settings->resource, &listing);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
 													&TTSOpsVirtual);
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,

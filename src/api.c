@@ -206,8 +206,8 @@ next_attempt(ApiCall *call)
 	int64		wait;
 
 	/*
-	 * A cursor may have slept for so long that the server gave up.  That is no
-	 * fault of the server's, so it doesn't count as a retry.
+	 * A cursor may have slept for so long that the server gave up.  That is
+	 * no fault of the server's, so it doesn't count as a retry.
 	 */
 	if (exchange->slept && call->repeatable && !call->woken &&
 		(exchange->failure == HTTP_LOST ||
@@ -362,7 +362,7 @@ api_call_protect(ApiCall *call, const char *secret)
 {
 	static const int forms[] = {
 		JSON_C_TO_STRING_PLAIN,
-		JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE};
+	JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE};
 	JsonRecord *string;
 
 	if (secret == NULL || strlen(secret) < MIN_SECRET_LENGTH)
@@ -481,6 +481,7 @@ parse_json(HttpExchange *exchange, const char **problem)
 		*problem = "The answer is not JSON";
 		return NULL;
 	}
+
 	/*
 	 * json-c counts the values inside the innermost array as a level.  Its
 	 * strict mode is not used: json-c 0.18 refuses all but ASCII in it.

@@ -55,8 +55,8 @@ typedef struct TableSettings
 	bool		use_remote_estimate;
 	bool		updatable;
 	Rotation	rotation;
-	int			version;		/* declared GitLab version, 18.11 as 1811; 0 if
-								 * none was declared */
+	int			version;		/* declared GitLab version, 18.11 as 1811; 0
+								 * if none was declared */
 } TableSettings;
 
 extern ServerSettings *option_server(Oid serverid);

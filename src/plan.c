@@ -205,8 +205,8 @@ ask_for_rows(RelOptInfo *rel)
 		plan->settings->resource->keyset)
 		return -1;
 	return stream_total(api_open(plan->settings->serverid,
-							  OidIsValid(rel->userid) ? rel->userid : GetUserId()),
-					 plan->settings->resource, request->targets,
+								 OidIsValid(rel->userid) ? rel->userid : GetUserId()),
+						plan->settings->resource, request->targets,
 						request->parameters);
 }
 

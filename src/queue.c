@@ -112,8 +112,8 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
-	bool		in_doubt;		/* an earlier attempt may have been carried out,
-								 * whatever came of the last one */
+	bool		in_doubt;		/* an earlier attempt may have been carried
+								 * out, whatever came of the last one */
 	bool		can_undo;
 	char	   *undo_path;
 	char	   *undo_body;		/* or NULL */

@@ -124,8 +124,8 @@ typedef struct Resource
 	const char *path;			/* collection below /api/v4; one object is at
 								 * path/<key> */
 	const char *container;		/* field that names what the objects are in,
-								 * which GitLab's answers leave out; NULL: they
-								 * are in one collection */
+								 * which GitLab's answers leave out; NULL:
+								 * they are in one collection */
 	const char *container_path; /* put before path, as
 								 * container_path/<container> */
 	const char *key;			/* field whose value names one object */

@@ -49,7 +49,7 @@ typedef struct GitLabScan
 	Condition  *conditions;
 	int			nconditions;
 	TransactionView *view;		/* what the transaction makes of records */
-	Stream **streams;		/* to be read one after the other */
+	Stream	  **streams;		/* to be read one after the other */
 	int			nstreams;
 	int			current;
 } GitLabScan;
@@ -114,7 +114,7 @@ check_possible(ForeignScanState *node, GitLabScan *scan)
 			 errmsg("cannot read foreign table \"%s\" without a condition on column \"%s\"",
 					RelationGetRelationName(relation),
 					NameStr(TupleDescAttr(RelationGetDescr(relation),
-										   column)->attname)),
+										  column)->attname)),
 			 errdetail("GitLab lists what is in one of them at a time."),
 			 errhint("Say where: by \"=\" or IN with constants or parameters, or by a join on that column.")));
 }
@@ -179,7 +179,7 @@ evaluate_operands(ForeignScanState *node, GitLabScan *scan)
 static StreamListing
 listing_of(const GitLabScan *scan, List *parameters)
 {
-	StreamListing	listing = {
+	StreamListing listing = {
 		.parameters = parameters,
 		.page_size = scan->settings->page_size,
 		.first_page_size = scan->limit,

@@ -393,7 +393,11 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 
 	CHECK_FOR_INTERRUPTS();
 	HOLD_INTERRUPTS();
-	/* no message must fail because the client's encoding can't hold its context */
+
+	/*
+	 * no message must fail because the client's encoding can't hold its
+	 * context
+	 */
 	error_context_stack = NULL;
 	rotate(&rotation, body);
 	store(&rotation);

@@ -63,7 +63,7 @@ struct Stream
 	const Resource *resource;
 	StreamKind	kind;
 	MemoryContext context;
-	StreamListing	listing;
+	StreamListing listing;
 	int			concurrency;
 	const ApiTarget *targets;	/* one for each lookup, or that of the listing */
 	ApiTarget	whole;			/* the target of a resource's only collection */
@@ -92,10 +92,11 @@ struct Stream
 	bool		brought_new;	/* this pass delivered something */
 	int64		least;			/* and most: the totals of all passes */
 	int64		most;
-	Stream  *late;			/* created within the first answer's second */
+	Stream	   *late;			/* created within the first answer's second */
 	bool		is_late;
-	char	   *answered_by;	/* of a list in another order than that of ids:
-								 * what is younger came after the first answer */
+	char	   *answered_by;	/* of a list in another order than that of
+								 * ids: what is younger came after the first
+								 * answer */
 	char	   *previous_key;	/* for checking the order */
 
 	/* the records of the current step */
@@ -114,7 +115,7 @@ stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
 												  "GitLab records",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
-	Stream  *stream = palloc0(sizeof(Stream));
+	Stream	   *stream = palloc0(sizeof(Stream));
 
 	stream->client = client;
 	stream->resource = resource;
@@ -141,7 +142,7 @@ stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
 Stream *
 stream_list(ApiClient *client, const Resource *resource, const StreamListing *listing)
 {
-	Stream  *stream = stream_create(client, resource, resource->keyset ?
+	Stream	   *stream = stream_create(client, resource, resource->keyset ?
 									   STREAM_KEYSET : STREAM_PAGES,
 									   listing->concurrency);
 	MemoryContext saved = MemoryContextSwitchTo(stream->context);
@@ -296,8 +297,8 @@ late_stream(Stream *stream)
 	MemoryContext saved = MemoryContextSwitchTo(stream->context);
 	const char *name = stream->resource->created_after;
 	ApiParameter *since = palloc(sizeof(ApiParameter));
-	StreamListing	listing = stream->listing;
-	Stream  *late;
+	StreamListing listing = stream->listing;
+	Stream	   *late;
 	ListCell   *lc;
 
 	since->name = name;
@@ -692,9 +693,9 @@ learn_changes(Stream *stream, ApiCall *call)
 
 	/*
 	 * What is created meanwhile has the highest ids, so that it can be asked
-	 * for apart.  In another order it may belong anywhere: there the pages are
-	 * left as they are, for new rows push others to later pages, and push none
-	 * out of sight.
+	 * for apart.  In another order it may belong anywhere: there the pages
+	 * are left as they are, for new rows push others to later pages, and push
+	 * none out of sight.
 	 */
 	if (stream->listing.order_by && strcmp(stream->listing.order_by, "id") != 0)
 		stream->answered_by = answer_time(stream, call, 1);
@@ -740,8 +741,8 @@ learn_paging(Stream *stream, ApiCall *call)
 		stream->last = pages;
 
 	/*
-	 * An empty header says that this is the last page.  If a proxy has removed
-	 * the headers, a page that is not full does.
+	 * An empty header says that this is the last page.  If a proxy has
+	 * removed the headers, a page that is not full does.
 	 */
 	if (next == NULL ? (pages > 0 ? stream->current >= pages :
 						json_object_array_length(call->record) < (size_t) page_size(stream)) :
@@ -965,10 +966,10 @@ int64
 stream_total(ApiClient *client, const Resource *resource,
 			 const ApiTarget *target, List *parameters)
 {
-	StreamListing	listing = {.target = target, .parameters = parameters,
+	StreamListing listing = {.target = target, .parameters = parameters,
 		.page_size = 1, .concurrency = 1
 	};
-	Stream  *stream = stream_list(client, resource, &listing);
+	Stream	   *stream = stream_list(client, resource, &listing);
 	ApiCall    *call;
 	int64		total = 0;
 

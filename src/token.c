@@ -70,7 +70,7 @@ token_begin(GitLabModify *modify)
  */
 void
 token_check_native_rotation(PlannerInfo *root, Index rtindex, Relation rel,
-					  const ResourceField **fields)
+							const ResourceField **fields)
 {
 	RelOptInfo *baserel = find_base_rel(root, rtindex);
 	PushdownTable table = {
@@ -432,7 +432,7 @@ read_for_update(GitLabModify *modify, int64 id, bool expiry_is_null)
 				   psprintf("read personal access token " INT64_FORMAT, id));
 	if (call == NULL || !boolean_of(resource_tokens, call->record, "active") ||
 		transaction_token_view(modify->settings->serverid, id,
-						 modify->change.cid) == TOKEN_REVOKED)
+							   modify->change.cid) == TOKEN_REVOKED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("personal access token " INT64_FORMAT " is not active",

@@ -15,7 +15,8 @@
  */
 #include <stdlib.h>
 
-static void __attribute__((constructor))
+static void
+__attribute__((constructor))
 early(void)
 {
 	void	   *volatile memory = malloc(1);

@@ -1,15 +1,19 @@
 # A cluster with the extension in it, looking at a simulator: a server
-# "gitlab", a user mapping with the administrator's token, and the tables.
+# "gitlab", a user mapping with the administrator's token, and the tables; and
+# the scripts for psql that come with it.
 
 package GitLabCluster;
 
 use strict;
 use warnings;
 
+use Carp;
 use Exporter qw(import);
+use FindBin;
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 
-our @EXPORT = qw(gitlab_cluster gitlab_database gitlab_catalog);
+our @EXPORT = qw(gitlab_cluster gitlab_database gitlab_catalog run_script);
 
 # A running node whose database "postgres" is set up for the simulator.
 # Options: conf, more lines for postgresql.conf; server_options, SQL, more
@@ -65,6 +69,24 @@ sub gitlab_catalog
 				concat_ws(' ', format_type(atttypid, atttypmod), @{[ $sorted->('attfdwoptions') ]})
 			FROM pg_attribute JOIN pg_foreign_table ON attrelid = ftrelid WHERE attnum > 0
 		ORDER BY 1, 2, 3};
+}
+
+# Runs a script of this repository in psql, with variables of psql's; returns
+# what it printed.  The variable USER is the role to connect as.
+sub run_script
+{
+	my ($node, $file, %variables) = @_;
+	my @user = $variables{USER} ? ('-U', delete $variables{USER}) : ();
+	my @command = (
+		$node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'), @user,
+		(map { ('-v', "$_=$variables{$_}") } sort keys %variables),
+		'-f', "$FindBin::RealBin/../$file");
+
+	my ($out, $err);
+
+	IPC::Run::run(\@command, '<', \undef, '>', \$out, '2>', \$err)
+	  or croak "$file failed: $err";
+	return $out;
 }
 
 1;

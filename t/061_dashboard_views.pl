@@ -1,0 +1,328 @@
+# The views for dashboards: what they show, what a refresh asks of GitLab and
+# notes of it, and who may read them.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use GitLabCluster;
+use GitLabMatrix;
+use GitLabSim;
+use JSON::PP ();
+use POSIX qw(strftime);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+
+my $reader = 'gitlab_dashboard_reader';
+my @readable = map { "gitlab_dashboard.$_" }
+  qw(tokens summary scopes credential history refreshes jobs);
+
+my $sim = GitLabSim->start;
+my $node = gitlab_cluster('main', $sim);
+
+seed();
+run_script($node, 'dashboards/install.sql');
+test_contents();
+test_requests();
+test_history();
+test_failures();
+test_readers_are_not_blocked();
+test_privileges();
+test_variables();
+is_alive($node);
+done_testing();
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+sub day
+{
+	my ($days) = @_;
+
+	return strftime('%Y-%m-%d', gmtime(time + 86400 * $days));
+}
+
+# What the last refresh has noted.
+sub noted
+{
+	my ($columns) = @_;
+
+	return sql("SELECT $columns FROM gitlab_dashboard.refreshes ORDER BY id DESC LIMIT 1");
+}
+
+# --- what they show -----------------------------------------------------------
+
+# Numbered from 17 on.  Frank, who has tokens 14 and 15, is not in the first list
+# of users.
+sub seed
+{
+	my %plain = (user_id => 2, scopes => ['read_user'], created_at => day(-200) . 'T10:00:00Z',
+		last_used_at => day(-1) . 'T10:00:00Z', expires_at => day(120));
+
+	foreach (
+		{ name => 'seven', expires_at => day(7) },
+		{ name => 'eight', expires_at => day(8) },
+		{ name => 'thirty', expires_at => day(30), user_id => 7 },
+		{ name => 'ninety-one', expires_at => day(91), last_used_at => day(-91) . 'T10:00:00Z' },
+		{ name => 'ended', expires_at => day(-1), user_id => 9 },
+		{ name => 'of carol', user_id => 4, last_used_at => undef },
+		{ name => 'of erin', user_id => 9, scopes => [ 'api', 'read_user' ] })
+	{
+		$sim->control('POST', 'tokens', undef, { %plain, %$_ });
+	}
+	$sim->fault('GET', '/users\?', 'edit', set => { '9.id' => 1000 });
+	return;
+}
+
+sub test_contents
+{
+	my $far = sql(q{SELECT date '2099-12-31' - (now() AT TIME ZONE 'UTC')::date});
+	my $old = sql(q{SELECT (now() AT TIME ZONE 'UTC')::date - date '2024-01-01'});
+
+	is( sql(q{
+			SELECT id, state, days_left, days_unused, username, owner_kind, owner_state, owner_is_dead
+			FROM gitlab_dashboard.tokens WHERE id IN (5, 6, 9, 10, 11, 14, 15, 16) OR id > 16 ORDER BY id}),
+		join("\n",
+			'5|expired|||alice|user|active|f',
+			'6|revoked|||alice|user|active|f',
+			"9|active|$far|$old|project_1_bot_a1b2c3|project bot|active|f",
+			"10|active|$far|$old|group_2_bot_d4e5f6|group bot|active|f",
+			"11|active||$old|service_account_deploy|service account|active|f",
+			"14|active|$far|$old||unknown|unknown|f",
+			"15|active|$far|$old||unknown|unknown|f",
+			"16|active|$far|$old|bob|user|blocked|t",
+			'17|active|7|1|alice|user|active|f',
+			'18|active|8|1|alice|user|active|f',
+			'19|active|30|1|service_account_deploy|service account|active|f',
+			'20|active|91|91|alice|user|active|f',
+			'21|expired|||erin|user|locked|f',
+			'22|active|120|200|carol|user|deactivated|t',
+			'23|active|120|1|erin|user|locked|t'),
+		'the inventory, with owners');
+	# active, expired, revoked, expiring within 7, 30 and 90 days, without expiry,
+	# of the dead, not used for more than 90 days
+	is(sql('TABLE gitlab_dashboard.summary ORDER BY owner_kind'),
+		join("\n",
+			'administrator|2|0|0|0|0|0|0|0|2',
+			'group bot|1|0|0|0|0|0|0|0|1',
+			'project bot|1|0|0|0|0|0|0|0|1',
+			'service account|2|0|0|0|1|1|1|0|1',
+			'unknown|2|0|0|0|0|0|0|0|2',
+			'user|12|2|1|1|2|2|1|3|9'),
+		'the summary');
+	is(sql(q{SELECT owner_kind, tokens FROM gitlab_dashboard.scopes WHERE scope = 'api' ORDER BY 1}),
+		"administrator|2\nservice account|1\nunknown|1\nuser|4", 'tokens by scope');
+	is( sql(q{
+			SELECT id, name, scopes, expires_at, days_left, sees_all_tokens, server_name, url
+			FROM gitlab_dashboard.credential}),
+		"1|administrator|{api,admin_mode,sudo}|2099-12-31|$far|t|gitlab|" . $sim->url,
+		'the credential');
+	is(sql('SELECT count(*) FROM gitlab_dashboard.jobs'), 0, 'no jobs without pg_cron');
+	return;
+}
+
+# --- what it costs ------------------------------------------------------------
+
+# The requests of a statement, without what differs in lists.
+sub requests_of
+{
+	my ($statement) = @_;
+
+	$sim->clear_journal;
+	sql($statement);
+	return join ', ', sort map { "$_->{method} " . $_->{path} =~ s{^/api/v4}{}r
+		  =~ s/[?&](?:pagination|order_by|sort|per_page|page)=[^&]*//gr } $sim->journal;
+}
+
+sub test_requests
+{
+	is(requests_of('CALL gitlab_dashboard.refresh()'),
+		'GET /personal_access_tokens, GET /personal_access_tokens/self, '
+		  . 'GET /personal_access_tokens?user_id=0, GET /users',
+		'a refresh: a list of tokens, the credential and what it sees, a list of users');
+	is( noted('error, requests, retries, rate_limited, errors, rate_limit_remaining, bytes_received > 5000, '
+			  . 'wait_ms > 0, started_at < finished_at'),
+		'|4|0|0|0||t|t|t', '... which it notes');
+	is(requests_of(join ';', map { "SELECT * FROM $_" } @readable), '', 'the views ask for nothing');
+
+	# The second one of a session counts only what is its own.
+	sql('CALL gitlab_dashboard.refresh(); CALL gitlab_dashboard.refresh()');
+	is(noted('requests, errors'), '4|0', 'the counters are those of one refresh');
+
+	# 274 tokens are three pages, and one request more because there are several;
+	# 160 users are two pages.
+	$sim->control('POST', 'reset', undef, { tokens => 258, users => 150 });
+	my $counted = () = requests_of('CALL gitlab_dashboard.refresh()') =~ /GET/g;
+	is($counted, 2 + 4 + 2, 'long lists take a request for each hundred rows, and that of tokens one more');
+	is(noted('requests'), 8, '... which it notes');
+	is(sql('SELECT sum(active + expired + revoked) FROM gitlab_dashboard.summary'), 274,
+		'... and all of it is shown');
+
+	# as it says in the document
+	$sim->control('POST', 'reset', undef, { tokens => 9_984, users => 490 });
+	sql('CALL gitlab_dashboard.refresh()');
+	is(noted('requests, error'), '108|', '10,000 tokens and 500 users');
+	$sim->control('POST', 'reset', undef, { tokens => 258, users => 150 });
+
+	$sim->control('POST', 'settings', undef, { rate_limit => { limit => 2000, period => 60 } });
+	sql('CALL gitlab_dashboard.refresh()');
+	is(noted('rate_limit_remaining BETWEEN 1900 AND 1999, rate_limit_reset > now() - interval \'1 minute\''),
+		't|t', 'what is left of the rate limit is noted');
+	return;
+}
+
+# --- what is remembered -------------------------------------------------------
+
+sub test_history
+{
+	is( sql(q{SELECT day, owner_kind, active FROM gitlab_dashboard.history ORDER BY day, owner_kind}),
+		sql(q{
+			SELECT (now() AT TIME ZONE 'UTC')::date, owner_kind, active
+			FROM gitlab_dashboard.summary ORDER BY owner_kind}),
+		'a day has one snapshot, its last');
+	sql(q{UPDATE gitlab_dashboard.history SET day = day - 1});
+	$sim->control('POST', 'tokens', undef,
+		{ name => 'more', user_id => 2, scopes => ['api'], expires_at => day(3) });
+	sql('CALL gitlab_dashboard.refresh()');
+	is( sql(q{
+			SELECT t.active - y.active, t.expiring_7 - y.expiring_7
+			FROM gitlab_dashboard.history t JOIN gitlab_dashboard.history y USING (owner_kind)
+			WHERE t.day = y.day + 1 AND owner_kind = 'user'}),
+		'1|1', 'and so has the next one');
+	return;
+}
+
+# --- failures -----------------------------------------------------------------
+
+sub test_failures
+{
+	my $refresh = 'CALL gitlab_dashboard.refresh()';
+	my $shown = sql('SELECT count(*), max(id) FROM gitlab_dashboard.tokens');
+	my ($result, $out, $err);
+
+	$sim->fault('GET', '/users\?', 'status', status => 418, times => 0);
+	($result, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$refresh");
+	like($err, qr/ERROR:  HV000: could not .*\nDETAIL:  GitLab gave no reason .*shown before is still there/,
+		'a refresh that fails says why');
+	like(noted('sqlstate, error, requests, errors'), qr/^HV000\|could not [^|]*\|\d+\|1$/, '... which is noted');
+	is(sql('SELECT count(*), max(id) FROM gitlab_dashboard.tokens'), $shown, '... and the views are as they were');
+	$sim->clear_faults;
+
+	$sim->fault('GET', 'tokens/self', 'status', status => 401, times => 0);
+	($result, $out, $err) = $node->psql('postgres', $refresh);
+	like(noted('sqlstate, requests, errors'), qr/^28000\|(\d)\|\1$/,
+		'a credential that is no good is found out first');
+	$sim->clear_faults;
+
+	$sim->fault('GET', 'tokens\?', 'stall', times => 0);
+	($result, $out, $err) = $node->psql('postgres', "SET statement_timeout = '500ms';\n$refresh");
+	like($err, qr/canceling statement due to statement timeout/, 'a refresh that is canceled');
+	is(noted('sqlstate'), '57014', '... is noted');
+	$sim->clear_faults;
+
+	($result, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN;\n$refresh;");
+	like($err, qr/ERROR:  2D000:/, 'no refresh inside of a transaction block');
+
+	sql($refresh);
+	is(noted('sqlstate, errors'), '|0', 'and all is well again');
+	return;
+}
+
+# REFRESH without CONCURRENTLY would wait for whoever reads.
+sub test_readers_are_not_blocked
+{
+	my $session = Session->open($node);
+
+	$session->query(q{
+		BEGIN;
+		SELECT count(*) FROM gitlab_dashboard.tokens;
+		SELECT count(*) FROM gitlab_dashboard.credential});
+	is(($node->psql('postgres', q{SET lock_timeout = '10s'; CALL gitlab_dashboard.refresh()}))[0], 0,
+		'a refresh does not wait for readers');
+	$session->close;
+	is( sql(q{
+			SELECT count(*) FROM pg_class c JOIN pg_index i ON i.indrelid = c.oid
+			WHERE c.relkind = 'm' AND c.relnamespace = 'gitlab_dashboard'::regnamespace AND i.indisunique}),
+		2, 'each materialized view has a unique index');
+	return;
+}
+
+# --- who may read them --------------------------------------------------------
+
+sub test_privileges
+{
+	my $as_reader = "SET ROLE $reader;";
+	my %forbidden = (
+		'the foreign tables' => [ map { "SELECT * FROM $_" } qw(gitlab_personal_access_tokens gitlab_users) ],
+		'materialized views' => [ map { "SELECT * FROM gitlab_dashboard.fetched_$_" } qw(tokens credential) ],
+		'user mappings' => ['SELECT umoptions FROM pg_user_mapping'],
+		'functions that ask GitLab' => [ q{SELECT * FROM gitlab_pat_self('gitlab')},
+			q{CALL gitlab_pat_rotate_self('gitlab')}, 'CALL gitlab_dashboard.refresh()' ],
+		'making foreign tables' => ['CREATE FOREIGN TABLE pg_temp.t (id bigint) SERVER gitlab'],
+		'changing what is remembered' => [ 'DELETE FROM gitlab_dashboard.history',
+			'INSERT INTO gitlab_dashboard.refreshes DEFAULT VALUES', 'CREATE TABLE gitlab_dashboard.x ()' ]);
+
+	is(sql("SELECT rolcanlogin, rolsuper FROM pg_roles WHERE rolname = '$reader'"), 'f|f',
+		'the reader is a plain role');
+	cmp_ok(sql("$as_reader SELECT count(*) FROM $_"), '>=', $_ =~ /jobs/ ? 0 : 1, "the reader reads $_")
+	  foreach @readable;
+	foreach my $what (sort keys %forbidden)
+	{
+		foreach my $statement (@{ $forbidden{$what} })
+		{
+			my ($result, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$as_reader\n$statement");
+
+			like($err, qr/ERROR:  42501/, "not $what: $statement");
+		}
+	}
+	is( sql(qq{
+			$as_reader
+			SELECT count(*) FROM pg_user_mappings WHERE umoptions IS NOT NULL}),
+		0, 'no option of a user mapping is shown');
+	is( sql(qq{
+			SELECT string_agg(c.oid::regclass::text, ' ' ORDER BY c.relname) FROM pg_class c
+			WHERE c.relnamespace <> 'pg_catalog'::regnamespace
+				AND c.relnamespace <> 'information_schema'::regnamespace AND relkind IN ('r', 'v', 'm', 'f', 'p')
+				AND has_table_privilege('$reader', c.oid, 'SELECT')}),
+		join(' ', sort @readable), 'nothing else is readable');
+	return;
+}
+
+# Everything under other names, for somebody who is no superuser.
+sub test_variables
+{
+	my $document = slurp_file("$FindBin::RealBin/../doc/dashboards.md");
+
+	is(join(' ', grep { $document !~ /^\| `$_` \|/m } map { s/.*\.//r } @readable), '',
+		'the document has all views');
+	$node->safe_psql('postgres', q{
+		CREATE SCHEMA "Elsewhere";
+		ALTER FOREIGN TABLE gitlab_users SET SCHEMA "Elsewhere";
+		ALTER FOREIGN TABLE gitlab_personal_access_tokens SET SCHEMA "Elsewhere";
+		ALTER SERVER gitlab RENAME TO "other's"});
+	$sim->clear_journal;
+	run_script($node, 'dashboards/install.sql', server => "other's", tables => 'Elsewhere', which => 'active',
+		reader => 'Some one');
+	is($sim->count(path => '/personal_access_tokens\?.*state=active'), 3, 'tokens can be left out');
+	is(sql(q{SELECT sum(expired + revoked) FROM gitlab_dashboard.summary}), 0, '... and are not shown');
+	is(sql(q{SET ROLE "Some one"; SELECT server_name FROM gitlab_dashboard.credential}), "other's",
+		'the server, the schema and the reader have other names');
+	is(sql('SELECT count(DISTINCT day) FROM gitlab_dashboard.history'), 2, 'the history is kept');
+
+	sql(q{
+		DROP SCHEMA gitlab_dashboard CASCADE;
+		CREATE ROLE owner LOGIN CREATEROLE;
+		GRANT CREATE ON DATABASE postgres TO owner;
+		GRANT USAGE ON FOREIGN SERVER "other's" TO owner;
+		CREATE USER MAPPING FOR owner SERVER "other's" OPTIONS (token 'glpat-sim-admin');
+		GRANT USAGE ON SCHEMA "Elsewhere" TO owner;
+		GRANT SELECT ON ALL TABLES IN SCHEMA "Elsewhere" TO owner});
+	run_script($node, 'dashboards/install.sql', USER => 'owner', server => "other's", tables => 'Elsewhere',
+		reader => 'another');
+	is(sql(q{SET ROLE another; SELECT count(*) FROM gitlab_dashboard.tokens}), 275,
+		'somebody who is no superuser can set it up');
+	return;
+}

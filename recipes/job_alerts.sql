@@ -1,0 +1,43 @@
+-- Every five minutes: a row in a table for each run of a job that has failed.
+--
+--   psql -d DATABASE -f recipes/job_alerts.sql
+--   SELECT * FROM gitlab_jobs.alerts WHERE acknowledged_at IS NULL;
+--
+-- pg_cron itself notes failures only where nobody looks, and next to all that
+-- went well.  Whatever sends your alerts should look at this table.  A run comes
+-- once, and stays when cron.job_run_details is emptied.  Running it again
+-- changes the schedule or the jobs.  What can be changed, with psql's -v:
+--
+--   jobs      which jobs, as a LIKE pattern of their names: gitlab: %
+--   schedule  in UTC, unless cron.timezone says otherwise: */5 * * * *
+
+\set ON_ERROR_STOP on
+\if :{?jobs} \else \set jobs 'gitlab: %' \endif
+\if :{?schedule} \else \set schedule '*/5 * * * *' \endif
+
+BEGIN;
+SET LOCAL client_min_messages = warning;
+CREATE SCHEMA IF NOT EXISTS gitlab_jobs;
+CREATE TABLE IF NOT EXISTS gitlab_jobs.alerts (
+  run_id bigint PRIMARY KEY,
+  job_name text NOT NULL,
+  started_at timestamptz,
+  failed_at timestamptz,
+  message text,
+  noted_at timestamptz NOT NULL DEFAULT now(),
+  acknowledged_at timestamptz);
+
+CREATE OR REPLACE PROCEDURE gitlab_jobs.note_failures(jobs text)
+LANGUAGE sql
+BEGIN ATOMIC
+  INSERT INTO gitlab_jobs.alerts (run_id, job_name, started_at, failed_at, message)
+    SELECT d.runid, j.jobname, d.start_time, d.end_time, d.return_message
+    FROM cron.job_run_details d JOIN cron.job j USING (jobid)
+    WHERE d.status = 'failed' AND j.jobname LIKE note_failures.jobs
+    ON CONFLICT (run_id) DO NOTHING;
+END;
+REVOKE EXECUTE ON PROCEDURE gitlab_jobs.note_failures FROM PUBLIC;
+
+SELECT cron.schedule('gitlab: note failed jobs', :'schedule',
+  format('CALL gitlab_jobs.note_failures(%L)', :'jobs'));
+COMMIT;

@@ -1,0 +1,48 @@
+-- Every night: rotate the API token in the user mapping itself, if it expires
+-- soon.  The new one goes into the user mapping, and is shown nowhere.
+--
+--   psql -d DATABASE -f recipes/rotate_credential.sql
+--
+-- Running it again changes the schedule or the numbers.  What can be changed,
+-- with psql's -v:
+--
+--   server       the foreign server; the user mapping is that of the role that
+--                runs this script, whose job it becomes: gitlab
+--   days_before  how many days before its expiry it is rotated: 14
+--   lifetime     how many days the new one lasts: 90
+--   schedule     in UTC, unless cron.timezone says otherwise: 30 3 * * *
+--
+-- gitlab_pat_rotate_self() commits, so neither a function nor a job of two
+-- statements can run it; a procedure can, if its CALL is the whole job.
+
+\set ON_ERROR_STOP on
+\if :{?server} \else \set server gitlab \endif
+\if :{?days_before} \else \set days_before 14 \endif
+\if :{?lifetime} \else \set lifetime 90 \endif
+\if :{?schedule} \else \set schedule '30 3 * * *' \endif
+
+BEGIN;
+SET LOCAL client_min_messages = warning;
+CREATE SCHEMA IF NOT EXISTS gitlab_jobs;
+
+CREATE OR REPLACE PROCEDURE gitlab_jobs.rotate_credential(
+  server name, days_before integer, lifetime integer)
+LANGUAGE plpgsql AS $$
+DECLARE
+  today date := (now() AT TIME ZONE 'UTC')::date;
+  due boolean;
+  new_id bigint;
+  new_expiry date;
+BEGIN
+  SELECT expires_at <= today + days_before INTO due FROM gitlab_pat_self(server);
+  -- No block with EXCEPTION around it: it could not commit in there.
+  IF due THEN
+    CALL gitlab_pat_rotate_self(server, today + lifetime, new_id, new_expiry);
+  END IF;
+END;
+$$;
+REVOKE EXECUTE ON PROCEDURE gitlab_jobs.rotate_credential FROM PUBLIC;
+
+SELECT cron.schedule('gitlab: rotate credential', :'schedule',
+  format('CALL gitlab_jobs.rotate_credential(%L, %s, %s)', :'server', :days_before, :lifetime));
+COMMIT;

@@ -1,0 +1,364 @@
+# The recipes for pg_cron: each script is run as it stands, and then with a
+# schedule that is due at once.  What fails has to be noted, and no secret may
+# get into what pg_cron stores.  In both ways that pg_cron has of running a job.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use GitLabCluster;
+use GitLabMatrix;
+use GitLabSim;
+use POSIX qw(strftime);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+
+my %recipes = (
+	rotate_tokens => 'gitlab: rotate tokens|0 4 * * *|'
+	  . q{CALL gitlab_jobs.rotate_tokens('public.secrets', 'public.gitlab_personal_access_tokens', 14, 90)},
+	rotate_credential =>
+	  q{gitlab: rotate credential|30 3 * * *|CALL gitlab_jobs.rotate_credential('gitlab', 14, 90)},
+	weekly_report => 'gitlab: weekly report|0 6 * * 1|CALL gitlab_jobs.report_week()',
+	refresh_dashboards => 'gitlab: refresh dashboards|7 * * * *|CALL gitlab_dashboard.refresh()',
+	job_alerts => q{gitlab: note failed jobs|*/5 * * * *|CALL gitlab_jobs.note_failures('gitlab: %')});
+
+is(join(' ', sort map { m{(\w+)\.sql$} } glob "$FindBin::RealBin/../recipes/*"), join(' ', sort keys %recipes),
+	'all recipes are tested');
+my $document = slurp_file("$FindBin::RealBin/../doc/recipes.md");
+is(join(' ', grep { index($document, "(../recipes/$_.sql)") < 0 } sort keys %recipes), '', '... and documented');
+my @runs = map { start_run($_) } qw(workers connections);
+
+install($_) foreach @runs;
+schedule($_) foreach @runs;
+wait_for_jobs($_) foreach @runs;
+make_credential_due($_) foreach @runs;
+wait_for_alerts_and_credential($_) foreach @runs;
+foreach my $run (@runs)
+{
+	note("jobs in $run->{name}");
+	test_rotated_tokens($run);
+	test_rotated_credential($run);
+	test_weekly_report($run);
+	test_refreshed_dashboards($run);
+	test_alerts($run);
+	test_secrets($run);
+	test_by_hand($run);
+	is_alive($run->{node});
+	$run->{node}->stop;
+}
+done_testing();
+
+# --- setting up ---------------------------------------------------------------
+
+sub day
+{
+	my ($days) = @_;
+
+	return strftime('%Y-%m-%d', gmtime(time + 86400 * $days));
+}
+
+# A cluster with pg_cron, which runs jobs in background workers, or through
+# connections as any client would make them.
+sub start_run
+{
+	my ($name) = @_;
+	my $sim = GitLabSim->start;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init;
+	$node->append_conf('postgresql.conf', join "\n",
+		q{shared_preload_libraries = 'pg_cron'}, q{cron.database_name = 'postgres'},
+		'max_worker_processes = 40', q{cron.host = '} . $node->host . q{'},
+		'cron.use_background_workers = ' . ($name eq 'workers' ? 'on' : 'off'));
+	$node->start;
+	gitlab_database($node, 'postgres', $sim);
+	$node->safe_psql('postgres', 'CREATE EXTENSION pg_cron');
+	return { name => $name, node => $node, sim => $sim };
+}
+
+# All scripts as they stand.  Twice, for they promise to be repeatable.
+sub install
+{
+	my ($run) = @_;
+	my $node = $run->{node};
+
+	foreach my $time (1, 2)
+	{
+		run_script($node, 'dashboards/install.sql');
+		run_script($node, "recipes/$_.sql") foreach sort keys %recipes;
+	}
+	is( $node->safe_psql('postgres',
+			'SELECT jobname, schedule, command FROM cron.job ORDER BY jobname COLLATE "C"'),
+		join("\n", sort values %recipes),
+		"$run->{name}: each recipe has its job, once");
+	return;
+}
+
+# Tokens of all fates, and each job every minute from now on.
+sub schedule
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my $url = $sim->url;
+	my %soon = (2 => 14, 4 => 15, 7 => 3, 9 => 3, 12 => 3);
+
+	$sim->control('PATCH', "tokens/$_", undef, { expires_at => day($soon{$_}) })
+	  foreach keys %soon;
+	$node->safe_psql(
+		'postgres', qq{
+		INSERT INTO secrets (id, name) VALUES
+			(2, 'of alice'), (3, 'not due'), (4, 'just not due'),
+			(9, 'of a project'), (12, 'unstorable');
+		ALTER TABLE secrets ADD CHECK (name <> 'unstorable' OR secret IS NULL);
+
+		-- a credential that is no good any more
+		CREATE SERVER dead FOREIGN DATA WRAPPER gitlab_pat_fdw OPTIONS (url '$url');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER dead OPTIONS (token 'glpat-sim-revoked');
+
+		-- to be told from ours: what the recipe does not do
+		CREATE TABLE naive (id bigint, token text CHECK (token IS NULL));});
+	run_script($node, "recipes/$_.sql", schedule => '* * * * *') foreach sort keys %recipes;
+	$node->safe_psql(
+		'postgres', q{
+		SELECT cron.schedule('gitlab: rotate dead', '* * * * *',
+			$$CALL gitlab_jobs.rotate_credential('dead', 14, 90)$$);
+		SELECT cron.schedule('naive', '* * * * *', $$
+			WITH new AS (
+				INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+				VALUES (2, 'naive', '{api}', current_date + 9) RETURNING id, token)
+			INSERT INTO naive SELECT * FROM new$$);});
+	return;
+}
+
+# Waits until each job has run.
+sub wait_for_jobs
+{
+	my ($run) = @_;
+	my $finished = q{status IN ('succeeded', 'failed')};
+
+	$run->{node}->poll_query_until('postgres', qq{
+		SELECT count(DISTINCT jobid) FILTER (WHERE $finished) = 7 AND bool_and($finished)
+		FROM cron.job_run_details})
+	  or die 'not all jobs have run';
+	return;
+}
+
+# Then only two of them go on: one whose time has come now, when no others can
+# get into its way, and the one that notes what has failed.
+sub make_credential_due
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+
+	$node->safe_psql('postgres', q{
+		SELECT cron.alter_job(jobid, active => false) FROM cron.job
+		WHERE jobname NOT IN ('gitlab: note failed jobs', 'gitlab: rotate credential')});
+	like(ended($run, 'gitlab: rotate credential'), qr/^succeeded\|/,
+		"$run->{name}: a credential that is not due is no failure");
+	is($sim->token_state(1), 'active', "$run->{name}: ... and stays");
+	$sim->control('PATCH', 'tokens/1', undef, { expires_at => day(14) });
+	return;
+}
+
+sub wait_for_alerts_and_credential
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+
+	$node->poll_query_until('postgres', q{
+		SELECT count(DISTINCT job_name) = 2 FROM gitlab_jobs.alerts})
+	  or die 'the failures were not noted';
+	wait_until('the credential is rotated', sub { $sim->token_state(1) eq 'revoked' });
+	$node->safe_psql('postgres', 'SELECT cron.alter_job(jobid, active => false) FROM cron.job');
+	$node->poll_query_until('postgres', q{
+		SELECT bool_and(status IN ('succeeded', 'failed')) FROM cron.job_run_details})
+	  or die 'not all jobs have ended';
+	return;
+}
+
+# --- what has become of it ----------------------------------------------------
+
+# How a job ended, its first run unless said otherwise.
+sub ended
+{
+	my ($run, $job) = @_;
+
+	return $run->{node}->safe_psql('postgres', qq{
+		SELECT d.status, d.return_message
+		FROM cron.job_run_details d JOIN cron.job USING (jobid)
+		WHERE jobname = '$job' ORDER BY runid LIMIT 1});
+}
+
+sub test_rotated_tokens
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my $message = ended($run, 'gitlab: rotate tokens');
+	my ($id, $expiry, $secret) = split /\|/,
+	  $node->safe_psql('postgres', q{SELECT id, expires_at, secret FROM secrets WHERE name = 'of alice'});
+	my ($new) = grep { $_->{id} == $id } $sim->tokens;
+
+	is($sim->token_state(2), 'revoked', 'a token that was due is revoked');
+	is("$new->{state} $new->{user_id} $new->{expires_at}", 'active 2 ' . day(90), '... and has a successor');
+	is("$expiry $secret", day(90) . " $new->{token}", '... which is stored');
+	is(join(' ', map { $sim->token_state($_) } 3, 4, 7, 9, 12), join(' ', ('active') x 5),
+		'what is not due, not stored or could not be rotated works as before');
+	is( $node->safe_psql('postgres',
+			q{SELECT id, secret IS NULL FROM secrets WHERE name <> 'of alice' ORDER BY id}),
+		"3|t\n4|t\n9|t\n12|t", '... and nothing was stored for it');
+
+	like($message, qr/^failed\|.*could not rotate 2 of 3 personal access tokens/,
+		'the job fails for the others');
+	like($message, qr/^(DETAIL: +)?9: personal access token 9 .*$/m, '... says why');
+	like($message, qr/^(DETAIL: +)?12: could not store the new secret \(SQLSTATE 23514\)$/m,
+		'... but not what could not be stored');
+	is( $node->safe_psql('postgres', q{
+			SELECT count(*) FROM gitlab_personal_access_tokens t
+			WHERE active AND user_id = 8 AND name LIKE 'deploy%'}),
+		1, 'the successor that could not be stored is revoked');
+	return;
+}
+
+sub test_rotated_credential
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+
+	is( $node->safe_psql('postgres', q{
+			SELECT DISTINCT d.status FROM cron.job_run_details d JOIN cron.job USING (jobid)
+			WHERE jobname = 'gitlab: rotate credential'}),
+		'succeeded', 'the credential was rotated');
+	is($node->safe_psql('postgres', q{SELECT name, expires_at FROM gitlab_pat_self('gitlab')}),
+		'administrator|' . day(90), '... and the new one is in use');
+	is($sim->count(method => 'POST', path => 'self/rotate'), 1, '... which happened once');
+	like(ended($run, 'gitlab: rotate dead'), qr/^failed\|/, 'a credential that is no good is a failure');
+	return;
+}
+
+sub test_weekly_report
+{
+	my ($run) = @_;
+	my $node = $run->{node};
+
+	like(ended($run, 'gitlab: weekly report'), qr/^succeeded\|/, 'the week was reported');
+	is( $node->safe_psql('postgres', q{
+			SELECT finding, token_id, username FROM gitlab_jobs.weekly_report
+			WHERE week = date_trunc('week', now() AT TIME ZONE 'UTC')
+				AND (finding <> 'not used' AND token_id IN (7, 9, 11, 16) OR token_id = 12)
+			ORDER BY finding, token_id}),
+		join("\n", 'expires soon|7|dave', 'expires soon|9|project_1_bot_a1b2c3', 'expires soon|12|dave',
+			'never expires|11|service_account_deploy', 'not used|12|dave', 'owner is gone|16|bob'),
+		'... with what there was to be found');
+
+	$node->safe_psql('postgres', q{
+		UPDATE gitlab_jobs.weekly_report SET week = week - 7;
+		CALL gitlab_jobs.report_week()});
+	$run->{sim}->clear_journal;
+	my $count = 'SELECT week, count(*) FROM gitlab_jobs.weekly_report GROUP BY week ORDER BY week';
+	my $before = $node->safe_psql('postgres', $count);
+	$node->safe_psql('postgres', 'CALL gitlab_jobs.report_week()');
+	like($before, qr/^\S+\|\d+\n\S+\|\d+$/, '... for the week that it is');
+	is($node->safe_psql('postgres', $count), $before, 'a second report replaces the first of its week');
+	is(join(' ', sort map { $_->{path} =~ m{/api/v4(/\w+)} } $run->{sim}->journal),
+		'/personal_access_tokens /users', '... and takes a list of tokens and one of users');
+	return;
+}
+
+sub test_refreshed_dashboards
+{
+	my ($run) = @_;
+
+	like(ended($run, 'gitlab: refresh dashboards'), qr/^succeeded\|/, 'the dashboards were refreshed');
+	is( $run->{node}->safe_psql('postgres', q{
+			SELECT count(*) >= 3, count(error) FROM gitlab_dashboard.refreshes}),
+		't|0', '... which was noted');
+	is( $run->{node}->safe_psql('postgres', q{
+			SELECT last_failed FROM gitlab_dashboard.jobs
+			WHERE job_name IN ('gitlab: rotate dead', 'gitlab: weekly report') ORDER BY job_name}),
+		"t\nf", '... and show which jobs have failed');
+	return;
+}
+
+# Each run that has failed, of the jobs called "gitlab: ...", once.
+sub test_alerts
+{
+	my ($run) = @_;
+	my $node = $run->{node};
+	my $failed = q{
+		SELECT d.runid, j.jobname, d.return_message
+		FROM cron.job_run_details d JOIN cron.job j USING (jobid)
+		WHERE d.status = 'failed' AND j.jobname LIKE 'gitlab: %' ORDER BY 1};
+	my $alerts = 'SELECT run_id, job_name, message FROM gitlab_jobs.alerts ORDER BY 1';
+
+	is( $node->safe_psql('postgres', 'SELECT DISTINCT job_name FROM gitlab_jobs.alerts ORDER BY 1'),
+		"gitlab: rotate dead\ngitlab: rotate tokens", 'there are alerts of what has failed');
+	$node->safe_psql('postgres', q{
+		CALL gitlab_jobs.note_failures('gitlab: %');
+		UPDATE gitlab_jobs.alerts SET acknowledged_at = now();
+		CALL gitlab_jobs.note_failures('gitlab: %')});
+	is($node->safe_psql('postgres', $alerts), $node->safe_psql('postgres', $failed),
+		'... one for each run that has');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM gitlab_jobs.alerts WHERE acknowledged_at IS NULL'),
+		0, '... and not a second one');
+	return;
+}
+
+sub test_secrets
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my $ours = q{WHERE jobid <> (SELECT jobid FROM cron.job WHERE jobname = 'naive')};
+
+	is_secretive($sim, $node->safe_psql('postgres', "SELECT * FROM cron.job $ours"), 'cron.job');
+	is_secretive($sim, $node->safe_psql('postgres', "SELECT * FROM cron.job_run_details $ours"),
+		'cron.job_run_details');
+	is_secretive($sim, $node->safe_psql('postgres', join ';', map { "SELECT * FROM $_" }
+			qw(gitlab_jobs.alerts gitlab_jobs.weekly_report gitlab_dashboard.tokens
+			gitlab_dashboard.credential gitlab_dashboard.refreshes gitlab_dashboard.history)),
+		'what the jobs keep');
+
+	# That a secret would have been found.
+	my ($made) = grep { $_->{name} eq 'naive' } $sim->tokens;
+	like(ended($run, 'naive'), qr/^failed\|.*\Q$made->{token}\E/s,
+		'a plain statement would have shown the secret that it could not store');
+	is($made->{state}, 'revoked', '... which the rollback has made worthless');
+	return;
+}
+
+# The same procedures without pg_cron: what they ask for, and that two of them at
+# a time do not rotate the same token.
+sub test_by_hand
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my $credential = q{CALL gitlab_jobs.rotate_credential('gitlab', 14, 90)};
+	my $id = $node->safe_psql('postgres', q{SELECT id FROM gitlab_pat_self('gitlab')});
+
+	$sim->clear_journal;
+	$node->safe_psql('postgres', $credential);
+	is($sim->count, 2, 'two requests find out that the credential is not due');
+	$sim->control('PATCH', "tokens/$id", undef, { expires_at => day(14) });
+	$sim->clear_journal;
+	$node->safe_psql('postgres', $credential);
+	is($sim->count, 5, '... and three more rotate it');
+
+	my $tokens = q{CALL gitlab_jobs.rotate_tokens('public.secrets', 'gitlab_personal_access_tokens', 14, 90)};
+	$node->safe_psql('postgres', q{DELETE FROM secrets WHERE name IN ('of a project', 'unstorable')});
+	$sim->control('PATCH', 'tokens/4', undef, { expires_at => day(14) });
+	$sim->latency(200);
+	my @sessions = map { Session->open($node) } 1, 2;
+	$_->send($tokens) foreach @sessions;
+	is(join('', map { $_->finish } @sessions), '', 'two sessions rotate what is due');
+	$_->close foreach @sessions;
+	$sim->latency(0);
+	is($sim->token_state(4), 'revoked', '... a token of root');
+	is( $node->safe_psql('postgres', q{
+			SELECT count(*), max(id) = (SELECT id FROM secrets WHERE name = 'just not due')
+			FROM gitlab_personal_access_tokens WHERE active AND name = 'root no admin mode'}),
+		'1|t', '... which has one successor');
+	return;
+}

@@ -1,6 +1,6 @@
-# Servers between the extension and GitLab: nginx, as it stands before every
-# GitLab, and the forward proxy tinyproxy.  They run from a directory of the
-# test's, on loopback, and end with the test, however that ends.
+# Servers that tests need: nginx, as it stands before every GitLab, the forward
+# proxy tinyproxy, and whatever else listens on a port.  They run from a directory
+# of the test's, on loopback, and end with the test, however that ends.
 
 package Daemon;
 
@@ -57,6 +57,14 @@ sub tinyproxy
 		[ _program('tinyproxy'), '-d', '-c', "$directory/tinyproxy.conf" ]);
 }
 
+# Starts any other program, which its arguments make listen on this port.
+sub launch
+{
+	my ($class, $port, $name, @arguments) = @_;
+
+	return $class->_start($port, PostgreSQL::Test::Utils::tempdir, [ _program($name), @arguments ]);
+}
+
 # Debian keeps some of them where only root looks.
 sub _program
 {
@@ -85,7 +93,7 @@ sub start
 		'>', "$self->{directory}/out", '2>&1');
 	until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}))
 	{
-		croak "$self->{command}[0] did not start: " . slurp_file("$self->{directory}/out")
+		croak "$self->{command}[0] did not start: " . $self->output
 		  if time > $deadline || !$self->{process}->pumpable;
 		sleep 0.02;
 	}
@@ -102,7 +110,10 @@ sub stop
 	return;
 }
 
-# What it logged, as one string.
+# What it printed, as one string.
+sub output { return slurp_file("$_[0]->{directory}/out") }
+
+# What nginx and tinyproxy logged, as one string.
 sub log { return slurp_file("$_[0]->{directory}/access.log") }
 
 # The requests that nginx has answered on a port, as an array of hashes.  They

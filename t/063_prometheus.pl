@@ -1,0 +1,288 @@
+# The metrics for Prometheus: scraped from the real exporter, checked as Prometheus
+# wants them, and followed up to the alerts of a real Prometheus.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use Daemon;
+use GitLabCluster;
+use GitLabMatrix;
+use GitLabSim;
+use HTTP::Tiny;
+use IPC::Run ();
+use JSON::PP ();
+use POSIX qw(strftime);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $directory = "$FindBin::RealBin/../dashboards/prometheus";
+my @counters = map { "gitlab_pat_api_${_}_total" }
+  qw(errors rate_limited received_bytes requests retries wait_seconds);
+my @gauges = (
+	'gitlab_pat_attention_dead_owner_tokens', 'gitlab_pat_attention_unused_tokens',
+	'gitlab_pat_attention_without_expiry_tokens', 'gitlab_pat_credential_expiry_timestamp_seconds',
+	'gitlab_pat_credential_sees_all_tokens', 'gitlab_pat_cron_job_last_run_failed',
+	'gitlab_pat_cron_job_last_run_timestamp_seconds', 'gitlab_pat_expiring_tokens',
+	'gitlab_pat_rate_limit_remaining_requests', 'gitlab_pat_rate_limit_reset_timestamp_seconds',
+	'gitlab_pat_refresh_last_duration_seconds', 'gitlab_pat_refresh_last_failed',
+	'gitlab_pat_refresh_last_success_timestamp_seconds', 'gitlab_pat_scope_tokens', 'gitlab_pat_tokens');
+
+my $http = HTTP::Tiny->new(timeout => 30, proxy => undef, http_proxy => undef);
+my $sim = GitLabSim->start;
+my $node = gitlab_cluster('main', $sim,
+	conf => "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\n");
+
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION pg_cron;
+	SELECT cron.schedule('a "quoted\ job', '0 0 1 1 *', 'SELECT 1/0');});
+run_script($node, 'dashboards/install.sql');
+$node->safe_psql('postgres', 'CREATE ROLE exporter LOGIN IN ROLE gitlab_dashboard_reader');
+
+my $exporter = start_exporter();
+
+test_names();
+test_values();
+test_trouble();
+test_cardinality();
+test_rules();
+test_alerts();
+is_alive($node);
+done_testing();
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+# GitLab tells of its rate limit only if there is one.
+sub limit_rate
+{
+	$sim->control('POST', 'settings', undef, { rate_limit => { limit => 2000, period => 60 } });
+	return;
+}
+
+# --- scraping -----------------------------------------------------------------
+
+# As it would be installed, but for the port and for the metrics of its own.
+sub start_exporter
+{
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	local $ENV{DATA_SOURCE_NAME} = join ' ', 'user=exporter', 'dbname=postgres', 'sslmode=disable',
+	  'host=' . $node->host, 'port=' . $node->port;
+
+	return Daemon->launch($port, 'prometheus-postgres-exporter', "--web.listen-address=127.0.0.1:$port",
+		"--extend.query-path=$directory/queries.yml", '--disable-default-metrics');
+}
+
+# What is told of us, as text.
+sub scrape
+{
+	my $answer = $http->get("http://127.0.0.1:$exporter->{port}/metrics");
+
+	die "no metrics: $answer->{status} $answer->{content}" unless $answer->{success};
+	like($answer->{content}, qr/^pg_exporter_last_scrape_error(?:\{\})? 0$/m, 'the exporter has no error');
+	unlike($answer->{content}, qr/^pg_exporter_user_queries_load_error\{.*\} 1$/m,
+		'... and could read the queries');
+	return join '', grep { /^(?:# (?:HELP|TYPE) )?gitlab_pat_/ } split /^/m, $answer->{content};
+}
+
+# By name and labels: the value.  The exporter adds the server as a label.
+sub samples
+{
+	my ($text) = @_;
+	my %samples;
+
+	foreach my $line (grep { !/^#/ } split /\n/, $text)
+	{
+		my ($name, $labels, $value) = $line =~ /^(\w+)\{(.*)\} (\S+)$/ or die "no sample: $line";
+
+		$labels =~ s/,?server="[^"]*"//;
+		$labels =~ s/^,//;
+		$samples{ $name . ($labels eq '' ? '' : "{$labels}") } = $value;
+	}
+	return %samples;
+}
+
+# --- what is to be seen -------------------------------------------------------
+
+# Every metric, with its type and a description, and as Prometheus's own linter
+# wants them.  Two come with the rate limit, two with the first run of a job.
+sub test_names
+{
+	my $text = scrape();
+	my %type = $text =~ /^# TYPE (\S+) (\S+)$/mg;
+	my %help = $text =~ /^# HELP (\S+) (.+)$/mg;
+	my ($out, $err) = ('', '');
+
+	unlike($text, qr/gitlab_pat_(?:rate_limit|cron_job)_/, 'what is not known is not told');
+	limit_rate();
+	sql(q{
+		CALL gitlab_dashboard.refresh();
+		INSERT INTO cron.job_run_details (jobid, runid, database, status, start_time, end_time)
+			SELECT jobid, 1, database, 'succeeded', now(), now() FROM cron.job});
+	$sim->clear_journal;
+	$text = scrape();
+	%type = $text =~ /^# TYPE (\S+) (\S+)$/mg;
+	%help = $text =~ /^# HELP (\S+) (.+)$/mg;
+	is(join(' ', map { "$_ $type{$_}" } sort keys %type),
+		join(' ', sort((map { "$_ counter" } @counters), (map { "$_ gauge" } @gauges))),
+		'all metrics, with their types');
+	is(join(' ', sort keys %help), join(' ', sort @counters, @gauges), '... and their descriptions');
+	is(scalar(grep { !/^[A-Z].*\.$/ } values %help), 0, '... which are sentences');
+	IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', \$text, '>', \$out, '2>', \$err);
+	is("$out$err", '', '... and Prometheus has nothing to say about them');
+	is($sim->count, 0, 'a scrape asks nothing of GitLab');
+	return;
+}
+
+# As the views have them.
+sub test_values
+{
+	my %samples = samples(scrape());
+	my %expected = split /[|\n]/, sql(q{
+		SELECT format('gitlab_pat_tokens{owner_kind="%s",state="%s"}', owner_kind, state), tokens
+			FROM gitlab_dashboard.summary, LATERAL (VALUES ('active', active), ('expired', expired),
+				('revoked', revoked)) v (state, tokens)
+		UNION ALL SELECT format('gitlab_pat_scope_tokens{scope="%s"}', scope), sum(tokens)
+			FROM gitlab_dashboard.scopes GROUP BY scope});
+
+	is($samples{'gitlab_pat_tokens{owner_kind="user",state="active"}'}, 7, 'tokens by state and kind of owner');
+	is($samples{'gitlab_pat_scope_tokens{scope="api"}'}, 7, 'tokens by scope');
+	is(join("\n", map { "$_ $samples{$_}" } sort grep { /_(?:scope|pat)_tokens/ } keys %samples),
+		join("\n", map { "$_ $expected{$_}" } sort keys %expected), '... all of them');
+	is($samples{"gitlab_pat_expiring_tokens{within_days=\"$_\"}"}, 0, "expiring within $_ days") foreach 7, 30, 90;
+	is($samples{gitlab_pat_attention_without_expiry_tokens}, 2, 'without expiry');
+	is($samples{gitlab_pat_attention_dead_owner_tokens}, 1, 'of dead owners');
+	is($samples{gitlab_pat_attention_unused_tokens}, 14, 'unused');
+	# 2099-12-31
+	is(0 + $samples{gitlab_pat_credential_expiry_timestamp_seconds}, 4102358400, 'the credential expires');
+	is($samples{gitlab_pat_credential_sees_all_tokens}, 1, '... and sees everything');
+	is($samples{gitlab_pat_refresh_last_failed}, 0, 'the last refresh was well');
+	cmp_ok(abs($samples{gitlab_pat_refresh_last_success_timestamp_seconds} - time), '<', 300, '... and now');
+	is($samples{gitlab_pat_api_requests_total}, sql('SELECT sum(requests) FROM gitlab_dashboard.refreshes'),
+		'requests of both refreshes');
+	is($samples{gitlab_pat_api_errors_total}, 0, '... without errors');
+	is($samples{gitlab_pat_rate_limit_remaining_requests},
+		sql('SELECT rate_limit_remaining FROM gitlab_dashboard.refreshes ORDER BY id DESC LIMIT 1'),
+		'the rate limit');
+	is($samples{'gitlab_pat_cron_job_last_run_failed{job_name="a \\"quoted\\\\ job"}'}, 0, 'a job that was well')
+	  or diag join "\n", sort keys %samples;
+	return;
+}
+
+# The same when nothing is well.
+sub test_trouble
+{
+	my $soon = strftime('%Y-%m-%d', gmtime(time + 3 * 86400));
+
+	$sim->control('PATCH', "tokens/$_", undef, { expires_at => $soon }) foreach 1, 2, 3;
+	sql(q{
+		CALL gitlab_dashboard.refresh();
+		UPDATE gitlab_dashboard.refreshes SET started_at = started_at - interval '4 hours',
+			finished_at = finished_at - interval '4 hours';
+		INSERT INTO cron.job_run_details (jobid, runid, database, status, start_time, end_time)
+			SELECT jobid, 2, database, 'failed', now(), now() FROM cron.job});
+	$sim->fault('GET', '/users\?', 'status', status => 418);
+	$node->psql('postgres', 'CALL gitlab_dashboard.refresh()');
+
+	my %samples = samples(scrape());
+	is($samples{'gitlab_pat_expiring_tokens{within_days="7"}'}, 3, 'tokens that expire soon');
+	is($samples{gitlab_pat_refresh_last_failed}, 1, 'a refresh that failed');
+	cmp_ok(time - $samples{gitlab_pat_refresh_last_success_timestamp_seconds}, '>', 3 * 3600,
+		'... so the last success is old');
+	is($samples{gitlab_pat_api_errors_total}, 1, '... for an error');
+	is($samples{'gitlab_pat_cron_job_last_run_failed{job_name="a \\"quoted\\\\ job"}'}, 1, 'a job that failed');
+	$sim->control('PATCH', 'tokens/1', undef, { expires_at => undef });
+	return;
+}
+
+# Many more tokens of many more owners make no more series.
+sub test_cardinality
+{
+	my %before = samples(scrape());
+	my %labels;
+
+	$sim->control('POST', 'reset', undef, { tokens => 400, users => 200 });
+	limit_rate();
+	sql('CALL gitlab_dashboard.refresh()');
+	my %after = samples(scrape());
+	is(join("\n", grep { !/scope="\w+"/ } sort keys %after),
+		join("\n", grep { !/scope="\w+"/ } sort keys %before), '400 tokens more make no more series');
+	is(join(' ', grep { !exists $before{$_} } sort keys %after),
+		'gitlab_pat_scope_tokens{scope="write_repository"}', '... but for a scope that is new');
+	@labels{ /([a-z_]+)=/g } = () foreach keys %after;
+	is(join(' ', sort keys %labels), 'job_name owner_kind scope state within_days',
+		'no label names a token or an owner');
+	return;
+}
+
+# --- alerts -------------------------------------------------------------------
+
+sub promtool
+{
+	my ($what, @arguments) = @_;
+	my $out = '';
+
+	chdir $directory or die "chdir: $!";
+	ok(IPC::Run::run([ 'promtool', @arguments ], '>', \$out, '2>&1'), $what) or diag $out;
+	return;
+}
+
+sub test_rules
+{
+	my %known = map { $_ => 1 } @counters, @gauges;
+	my $rules = slurp_file("$directory/alerts.yml");
+	my @used = map { /(gitlab_pat_\w+)/g } $rules =~ /^ +expr: (.*)$/mg;
+
+	promtool('the rules are valid', 'check', 'rules', 'alerts.yml');
+	promtool('the alerts come when they should', 'test', 'rules', 'alerts_test.yml');
+	cmp_ok(scalar @used, '>=', 8, 'the rules use metrics');
+	is(join(' ', grep { !$known{$_} } @used), '', '... which there are');
+	my $document = slurp_file("$FindBin::RealBin/../doc/dashboards.md");
+	is(join(' ', grep { $document !~ /`$_`/ } @counters, @gauges, $rules =~ /alert: (\w+)/g), '',
+		'the document has all metrics and alerts');
+	my $tests = slurp_file("$directory/alerts_test.yml");
+	is(join(' ', grep { $tests !~ /alertname: $_\n.*\n +- exp_labels/ } $rules =~ /alert: (\w+)/g), '',
+		'each alert has been seen to come');
+	return;
+}
+
+# A real Prometheus, which asks the real exporter.
+sub test_alerts
+{
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $config = PostgreSQL::Test::Utils::tempdir . '/prometheus.yml';
+	my %alerts;
+
+	$sim->control('POST', 'reset', undef, {});
+	$sim->control('PATCH', "tokens/$_", undef, { expires_at => strftime('%Y-%m-%d', gmtime(time + 3 * 86400)) })
+	  foreach 1, 2;
+	sql(q{CALL gitlab_dashboard.refresh();
+		UPDATE gitlab_dashboard.refreshes SET finished_at = finished_at - interval '4 hours'});
+	append_to_file($config, join "\n", 'global:', '  scrape_interval: 1s', '  scrape_timeout: 1s',
+		'  evaluation_interval: 1s', "rule_files: ['$directory/alerts.yml']", 'scrape_configs:',
+		'  - job_name: postgres', '    static_configs:', "      - targets: ['127.0.0.1:$exporter->{port}']", '');
+	promtool('the configuration of Prometheus is valid', 'check', 'config', $config);
+	my $prometheus = Daemon->launch($port, 'prometheus', "--config.file=$config",
+		'--storage.tsdb.path=' . PostgreSQL::Test::Utils::tempdir, "--web.listen-address=127.0.0.1:$port");
+
+	wait_until('Prometheus has alerts', sub {
+		my $answer = $http->get("http://127.0.0.1:$port/api/v1/alerts");
+
+		return unless $answer->{success};
+		my $data = JSON::PP::decode_json($answer->{content})->{data};
+		%alerts = map { $_->{labels}{alertname} => $_ } @{ $data->{alerts} };
+		return $alerts{GitLabRefreshStale} && $alerts{GitLabCronJobFailed};
+	});
+	is(join(' ', map { "$_ $alerts{$_}{state}" } grep { !/Missing/ } sort keys %alerts),
+		'GitLabCredentialExpiresSoon firing GitLabCronJobFailed firing GitLabRefreshStale pending '
+		  . 'GitLabTokensExpireSoon pending GitLabTokensOfDeadOwners pending',
+		'the alerts of a real Prometheus');
+	is($alerts{GitLabTokensExpireSoon}{annotations}{summary}, '2 GitLab access tokens expire within 7 days',
+		'... say what is wrong');
+	is($alerts{GitLabCronJobFailed}{annotations}{summary}, 'The last run of the job "a "quoted\\ job" has failed',
+		'... and where');
+	$prometheus->stop;
+	return;
+}

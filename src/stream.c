@@ -90,6 +90,7 @@ struct Stream
 	int64		total;			/* as the pages of this pass said, or -1 */
 	bool		slid;			/* they did not agree */
 	bool		brought_new;	/* this pass delivered something */
+	int64		received;		/* different records, in all passes */
 	int64		least;			/* and most: the totals of all passes */
 	int64		most;
 	Stream	   *late;			/* created within the first answer's second */
@@ -583,7 +584,10 @@ take_page(Stream *stream, ApiCall *call)
 	{
 		JsonRecord *record = json_object_array_get_idx(call->record, i);
 
-		if (!is_new(stream, call, record) || !check_order(stream, call, record))
+		if (!is_new(stream, call, record))
+			continue;
+		stream->received++;
+		if (!check_order(stream, call, record))
 			continue;
 		add_container(stream, record, stream->targets);
 		stream->records[stream->nrecords++] = record;
@@ -769,15 +773,18 @@ restart(Stream *stream)
 
 /*
  * The steps of a listing are at their end.  True if it has to be read again,
- * because rows slid past.  A row can slide past two readings only if it moves by
- * more than a page.
+ * because rows slid past, or because there are fewer of them than all pages have
+ * said.  A row can slide past two readings only if it moves by more than a page.
  */
 static bool
 must_read_again(Stream *stream)
 {
-	if (stream->kind != STREAM_PAGES || stream->is_late || !stream->slid)
+	bool		short_of = !stream->slid && stream->received < stream->total;
+
+	if (stream->kind != STREAM_PAGES || stream->is_late ||
+		(!stream->slid && !short_of))
 		return false;
-	if (stream->pass > 1 && !stream->brought_new &&
+	if (stream->slid && stream->pass > 1 && !stream->brought_new &&
 		stream->most - stream->least <= page_size(stream))
 		return false;
 	if (stream->pass == MAX_PASSES)

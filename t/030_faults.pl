@@ -741,6 +741,17 @@ foreach my $kind (qw(repeat_page endless))
 	}
 	cmp_ok($sim->count(method => 'GET', path => '[?&]page='), '<', 12, "$kind: it has an end");
 }
+# The list has an end, but is not all there.
+{
+	$sim->reset;
+	$sim->fault('GET', '[?&]page=', 'edit', times => 0, headers => { 'X-Total' => 5000 });
+	my ($out, $err) = $session->query(
+		"SELECT count(n) FROM ($requests{page}->{sql} OFFSET 0) AS n");
+	is($out, '', 'fewer rows than the total: no result');
+	like($err, qr/ERROR:  40001:/, 'fewer rows than the total: 40001');
+	cmp_ok($sim->count(method => 'GET', path => '[?&]page='), '<', 24,
+		'fewer rows than the total: it has an end');
+}
 {
 	my %link = (headers => { Link => "<$foreign/api/v4/users?cursor=again>; rel=\"next\"" });
 

@@ -565,6 +565,22 @@ api_call_judge(ApiCall *call)
 }
 
 
+/*
+ * Is it sure that nothing came of a finished call?  So it is if GitLab could not
+ * be reached or has refused it, but not if an attempt before may have been
+ * carried out, nor if the refusal may be a proxy's.
+ */
+bool
+api_came_to_nothing(ApiCall *call)
+{
+	if (call->in_doubt)
+		return false;
+	return call->exchange->failure == HTTP_CANNOT_CONNECT ||
+		(api_call_judge(call) == API_REFUSED &&
+		 call->exchange->status >= 400 && call->exchange->status < 500);
+}
+
+
 /* ----------
  * What GitLab said, in words.  No errors, no allocation: see above.
  * ----------

@@ -109,6 +109,7 @@ extern void api_call_start(ApiCall *call);
 extern int	api_wait_quietly(ApiCall **calls, int ncalls,
 							 bool (*give_up) (void *), void *arg);
 extern ApiOutcome api_call_judge(ApiCall *call);
+extern bool api_came_to_nothing(ApiCall *call);
 extern bool api_is_absent(const ApiCall *call);
 extern int	api_sqlstate(const ApiCall *call);
 extern int64 api_integer_header(HttpExchange *exchange, const char *name);

@@ -240,6 +240,8 @@ on_connected(void *arg, char *local_ip, char *remote_ip, int local_port,
 	(void) local_port;
 	(void) remote_port;
 	transfer->connected = true;
+	if (transfer->body == NULL)
+		transfer->exchange->sent = true;
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -1085,7 +1087,8 @@ http_start(HttpExchange *exchange)
 
 /*
  * Whatever is under way is the last attempt: what waits for another one is
- * finished as it stands, and so is an attempt whose body has not gone out.
+ * finished as it stands, and so is an attempt of which nothing has gone out that
+ * could be carried out.
  */
 void
 http_last_attempt(HttpExchange *exchange)

@@ -87,7 +87,8 @@ struct HttpExchange
 	const char *method;			/* a string constant */
 	const char *target;			/* path and query, from http_start() on */
 	bool		finished;
-	bool		sent;			/* part of the body has gone out */
+	bool		sent;			/* part of the body has gone out; if there is
+								 * none, the request may have */
 	bool		slept;			/* nobody drove the attempt for a while */
 	int			attempts;		/* begun so far */
 	HttpFailure failure;		/* of the last attempt */

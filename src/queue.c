@@ -1093,14 +1093,6 @@ prepare_undo(QueuedWrite *write)
 	MemoryContextSwitchTo(saved);
 }
 
-/* Does GitLab's answer leave no doubt that nothing was done? */
-static bool
-is_clear_refusal(ApiCall *call)
-{
-	return api_call_judge(call) == API_REFUSED && !call->in_doubt &&
-		call->exchange->status >= 400 && call->exchange->status < 500;
-}
-
 /* Is a write done, by this answer? */
 static bool
 is_done(const QueuedWrite *write, ApiCall *call)
@@ -1135,7 +1127,7 @@ learn_outcome(QueuedWrite *write)
 		write->state = WRITE_DONE;
 		log_write(write);
 	}
-	else if (is_clear_refusal(call) && !write->in_doubt)
+	else if (api_came_to_nothing(call) && !write->in_doubt)
 		write->state = WRITE_REFUSED;
 }
 
@@ -1361,8 +1353,8 @@ is_undone(QueuedWrite *write, ApiCall *call)
 	int			status = call->exchange->status;
 	bool		undone = api_call_judge(call) == API_SUCCEEDED ||
 		(write->kind == WRITE_CREATE && api_is_absent(call)) ||
-		(write->state == WRITE_SENT && is_clear_refusal(call) &&
-		 status != 401 && status != 403);
+		(write->state == WRITE_SENT && status != 0 &&
+		 api_came_to_nothing(call) && status != 401 && status != 403);
 
 	if (!undone)
 	{
@@ -1487,7 +1479,7 @@ queue_put_back(Patience *patience)
 
 /* Says that what was written stays so, although the transaction failed. */
 void
-queue_leave(void)
+queue_leave(Patience *patience)
 {
 	dlist_iter	iter;
 
@@ -1495,6 +1487,7 @@ queue_leave(void)
 	{
 		QueuedWrite *write = dlist_container(QueuedWrite, sent_link, iter.cur);
 
+		finish_write(write, patience);
 		if (write->state != WRITE_REFUSED)
 			warn_left(write, "Its old value may be that of a token that was revoked.");
 	}

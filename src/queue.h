@@ -64,7 +64,7 @@ extern void queue_write(void);
 extern bool queue_is_empty(void);
 extern bool queue_was_written(void);
 extern bool queue_put_back(Patience *patience);
-extern void queue_leave(void);
+extern void queue_leave(Patience *patience);
 extern void queue_end_subtransaction(int level, bool aborted);
 extern void queue_close(void);
 

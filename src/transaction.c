@@ -1076,10 +1076,25 @@ finish_post(Debt *debt, Patience *patience)
 	api_call_free(call);
 }
 
+/* May the transaction have revoked a token, which no rollback brings back? */
 static bool
-may_be_deleted(const Debt *debt)
+may_have_revoked(void)
 {
-	return debt->kind == DEBT_DELETED && (debt->paid || debt->call);
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &debts)
+	{
+		Debt	   *debt = dlist_container(Debt, link, iter.cur);
+
+		if (debt->kind == DEBT_ROTATED && !debt->paid)
+			return true;
+		if (debt->kind == DEBT_DELETED &&
+			(debt->paid ||
+			 (debt->call && !(debt->call->exchange->finished &&
+							  api_came_to_nothing(debt->call)))))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -1090,25 +1105,12 @@ may_be_deleted(const Debt *debt)
 static bool
 put_variables_back(Patience *patience)
 {
-	bool		created = false;
-	bool		deleted = false;
-	dlist_iter	iter;
-
 	if (!queue_was_written())
 		return true;
-	dlist_foreach(iter, &debts)
-	{
-		Debt	   *debt = dlist_container(Debt, link, iter.cur);
-
-		created = created || debt->kind == DEBT_CREATED;
-		deleted = deleted || may_be_deleted(debt);
-	}
-	if (created && deleted)
-	{
-		queue_leave();
-		return false;
-	}
-	return queue_put_back(patience);
+	if (!may_have_revoked())
+		return queue_put_back(patience);
+	queue_leave(patience);
+	return false;
 }
 
 /*

@@ -324,7 +324,8 @@ like($said, qr/WARNING:.*could not revoke.*: 2\n/, 'not revoked: a warning');
 is($sim->token_state(2), 'active', 'not revoked: the old token works');
 is(violations($said), '', 'not revoked: the variable has the new one');
 
-# PostgreSQL itself fails the transaction after the variables were written.
+# A deferred constraint fails the commit before anything is written; what comes
+# after that is in t/043_put_back.pl.
 set_stage('acme/app');
 $node->safe_psql('postgres', q{
 	CREATE TABLE parents (id int PRIMARY KEY);

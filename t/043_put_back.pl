@@ -1,0 +1,159 @@
+# What a rollback makes of variables that a commit had written: case by case,
+# where t/040_delivery.pl sweeps.
+#
+# Whatever the case: no variable is left with a token that is dead.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use GitLabCluster;
+use GitLabMatrix;
+use GitLabSim;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+
+my $sim = GitLabSim->start;
+my $node = gitlab_cluster(
+	'main', $sim,
+	server_options => q{max_retries '1', max_retry_wait '50ms',
+		request_timeout '250ms', rollback_timeout '600ms', concurrency '1'});
+
+# The same with patience, and with native rotation.
+create_tables($node, 'patient', "url '${\$sim->url}'");
+$node->safe_psql('postgres', q{
+	IMPORT FOREIGN SCHEMA gitlab FROM SERVER patient INTO patient;
+	CREATE TABLE counters (n int)});
+
+my $put = q{UPDATE gitlab_project_variables SET value = 'glpat-sim-frank'
+	WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'};
+my $rotate = sub {
+	my ($tokens) = @_;
+
+	return qq{WITH new AS (UPDATE $tokens
+			SET expires_at = current_date + 90 WHERE id = 2 RETURNING token)
+		UPDATE gitlab_project_variables v SET value = new.token FROM new
+			WHERE v.project = 'acme/app' AND v.key = 'DEPLOY_PAT'};
+};
+
+# The stage: the variable holds token 2.
+sub set_stage
+{
+	$sim->clear_faults;
+	$sim->reset;
+	$sim->variable_set(project => 'acme/app', key => 'DEPLOY_PAT',
+		value => 'glpat-sim-alice', masked => JSON::PP::true);
+	$sim->clear_journal;
+	return;
+}
+
+# The token that a variable of acme/app holds.
+sub held
+{
+	my ($key) = @_;
+	my ($variable) = grep { $_->{owner} eq 'project acme/app' && $_->{key} eq $key }
+	  $sim->variables;
+
+	return $variable ? $variable->{token_id} : undef;
+}
+
+sub none_is_dead
+{
+	my ($name, $text) = @_;
+
+	$sim->wait_for_late;
+	is(join(' ', map { "$_->{owner} $_->{key}" } $sim->dead_variables),
+		'', "$name: every variable has a token that works")
+	  or note($text);
+	return;
+}
+
+# Runs a transaction in a session of its own; returns what was said.
+sub run
+{
+	my ($sql) = @_;
+	my $session = Session->open($node, verbosity => 'default');
+	my $text = said($session, "BEGIN; $sql; COMMIT");
+
+	$session->close;
+	return $text;
+}
+
+# The same with a commit that PostgreSQL fails when all is written.
+sub run_in_vain
+{
+	my ($sql) = @_;
+	my $session = Session->open($node, verbosity => 'default');
+	my $other = Session->open($node);
+	my $text;
+
+	said($_, 'BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT * FROM counters')
+	  foreach ($session, $other);
+	$text = said($session, "INSERT INTO counters VALUES (1); $sql");
+	said($other, 'INSERT INTO counters VALUES (2); COMMIT');
+	$text .= said($session, 'COMMIT');
+	like($text, qr/could not serialize/, 'the commit failed in the end');
+	$_->close foreach ($session, $other);
+	return $text;
+}
+
+my $text;
+
+
+# --- undisturbed ------------------------------------------------------------------
+
+set_stage();
+$text = run_in_vain($rotate->('gitlab_personal_access_tokens'));
+is($sim->count(method => 'PUT'), 2, 'written, and put back');
+is(held('DEPLOY_PAT'), 2, 'put back: the old token');
+is($sim->token_state(2), 'active', 'which works');
+is($sim->token_state(17), 'revoked', 'put back: the new one is revoked');
+unlike($text, qr/WARNING/, 'put back: nothing is left');
+
+
+# --- what the variable held before has been revoked -----------------------------------
+
+# By the same transaction, with a token that it did not create in its place.
+foreach my $case (
+	[ 'the next one is refused', 'status', { status => 403 } ],
+	[ 'the next one is not answered', 'reset', {} ])
+{
+	my ($what, $kind, $more) = @$case;
+
+	set_stage();
+	$sim->fault('DELETE', 'tokens/3', $kind, times => 0, %$more);
+	$text = run("$put; DELETE FROM gitlab_personal_access_tokens WHERE id IN (2, 3)");
+	like($text, qr/ERROR:.*could not revoke/, "$what: fails");
+	is($sim->token_state(2), 'revoked', "$what: the old token is revoked");
+	none_is_dead($what, $text);
+	like($text, qr/could not put project variable "DEPLOY_PAT" of "acme\/app" back/, "$what: said");
+}
+
+# Perhaps, for there is no answer.
+set_stage();
+$sim->fault('DELETE', 'tokens/2', 'reset', moment => 'after', times => 0);
+$text = run("$put; DELETE FROM gitlab_personal_access_tokens WHERE id = 2");
+none_is_dead('perhaps revoked', $text);
+is(held('DEPLOY_PAT'), 15, 'perhaps revoked: the variable keeps what was written');
+
+# Certainly not: then it is put back.
+set_stage();
+$sim->fault('DELETE', 'tokens/2', 'status', status => 403);
+$text = run("$put; DELETE FROM gitlab_personal_access_tokens WHERE id = 2");
+is(held('DEPLOY_PAT'), 2, 'not revoked: put back');
+unlike($text, qr/WARNING/, 'not revoked: nothing is left');
+
+# By a native rotation, which a rollback does not undo.
+set_stage();
+$text = run_in_vain($rotate->('patient.native_tokens'));
+is($sim->token_state(2), 'revoked', 'native: the old token is revoked');
+none_is_dead('native', $text);
+is(held('DEPLOY_PAT'), 17, 'native: the variable keeps the new one');
+
+is_alive($node);
+
+done_testing();

@@ -1160,8 +1160,9 @@ url_parameter(const char *url, const char *name)
 
 /*
  * The value of a query parameter of the URL that the last answer links to with
- * this relation (RFC 8288), palloc'ed, or NULL.  Only the parameter is taken:
- * the URL itself may name another host.
+ * this relation (RFC 8288), palloc'ed; empty if the URL has none that can be
+ * read, and NULL if there is no such link.  Only the parameter is taken: the URL
+ * itself may name another host.
  */
 char *
 http_link_parameter(HttpExchange *exchange, const char *relation,
@@ -1177,7 +1178,12 @@ http_link_parameter(HttpExchange *exchange, const char *relation,
 		const char *found = end ? strstr(end, wanted) : NULL;
 
 		if (found && (next == NULL || found < next))
-			return url_parameter(pnstrdup(link + 1, end - link - 1), name);
+		{
+			char	   *value = url_parameter(pnstrdup(link + 1, end - link - 1),
+											  name);
+
+			return value ? value : pstrdup("");
+		}
 		link = next;
 	}
 	return NULL;

@@ -724,7 +724,7 @@ learn_paging(Stream *stream, ApiCall *call)
 		char	   *cursor = link && link[0] ? pstrdup(link) :
 			http_link_parameter(call->exchange, "next", "cursor");
 
-		if (cursor)
+		if (cursor && cursor[0])
 		{
 			stream->cursor = MemoryContextStrdup(stream->context, cursor);
 			if (stream->current > 1)
@@ -734,6 +734,9 @@ learn_paging(Stream *stream, ApiCall *call)
 		/* a server that knows no keyset here answers by offset */
 		if (next && next[0])
 			stream->kind = STREAM_PAGES;
+		else if (cursor)
+			refuse_answer(stream, call,
+						  "The link to the next page has no cursor");
 		else
 		{
 			stream->ended = true;
@@ -989,6 +992,8 @@ stream_total(ApiClient *client, const Resource *resource,
 		if (!json_object_is_type(call->record, json_type_array))
 			refuse_answer(stream, call, "The answer is not a JSON array");
 		total = api_integer_header(call->exchange, "X-Total");
+		if (total == PG_INT64_MAX)
+			total = -1;			/* no number of rows */
 	}
 	stream_end(stream);
 	return total;

@@ -758,7 +758,21 @@ foreach my $kind (qw(repeat_page endless))
 	fails('the same cursor again and again', 'users', '08P01', undef, 'body',
 		body => '[{"id":1,"username":"x"}]', %link);
 	cmp_ok($sim->count(method => 'GET', path => '/users'), '<', 8, 'it has an end');
+	# a list is not taken for whole because its next page can't be asked for
+	foreach my $query ('', '?cursor=', '?page=2')
+	{
+		%link = (headers => { Link => "<$foreign/api/v4/users$query>; rel=\"next\"" });
+		my $err = fails("a next page without a cursor: \"$query\"", 'users', '08P01', 1, 'body',
+			body => '[{"id":1,"username":"x"}]', %link);
+		like($err, qr/The link to the next page has no cursor/, 'no cursor: why');
+	}
 }
+# A total beyond all numbers is none: then what there is is counted.
+$sim->reset;
+$sim->fault('GET', '[?&]page=', 'edit', headers => { 'X-Total' => '99999999999999999999' });
+is(($session->query("SELECT count(*) FROM tokens WHERE user_id = 2"))[0],
+	scalar(grep { $_->{user_id} == 2 } $sim->tokens),
+	'a total beyond bigint is not believed');
 
 
 # --- other hosts -------------------------------------------------------------------------------

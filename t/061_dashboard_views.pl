@@ -10,7 +10,6 @@ use lib "$FindBin::RealBin/lib";
 use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;
-use JSON::PP ();
 use POSIX qw(strftime);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -298,6 +297,11 @@ sub test_variables
 
 	is(join(' ', grep { $document !~ /^\| `$_` \|/m } map { s/.*\.//r } @readable), '',
 		'the document has all views');
+	# the role that it makes can read them
+	my ($role) = $document =~ /^```sql\n(.*?)^```/ms;
+	$node->safe_psql('postgres', $role);
+	cmp_ok(sql('SET ROLE grafana; SELECT count(*) FROM gitlab_dashboard.tokens'), '>', 0,
+		'a member of the reader can read');
 	$node->safe_psql('postgres', q{
 		CREATE SCHEMA "Elsewhere";
 		ALTER FOREIGN TABLE gitlab_users SET SCHEMA "Elsewhere";

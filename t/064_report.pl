@@ -2,13 +2,11 @@
 
 use strict;
 use warnings FATAL => 'all';
-use utf8;
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
 use Browser;
-use Encode qw(decode_utf8 encode_utf8);
 use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;

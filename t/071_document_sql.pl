@@ -25,6 +25,7 @@ use Time::Local qw(timegm);
 # Documents whose SQL is run elsewhere.
 my %elsewhere = (
 	'doc/delivery.md' => 't/042_delivery_recipes.pl',
+	'doc/dashboards.md' => 't/061_dashboard_views.pl',
 	'doc/reports.md' => 't/023_reports.pl');
 
 # Throwaway; nobody has its private part.

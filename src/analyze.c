@@ -14,6 +14,7 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
 #include "api.h"
 #include "commands/vacuum.h"
 #include "compat.h"

@@ -23,8 +23,13 @@
 #include "parser/parsetree.h"
 #include "storage/latch.h"
 #include "utils/acl.h"
+#include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 190000
+#include "nodes/miscnodes.h"
+#endif
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
@@ -100,6 +105,39 @@ compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
 	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &extra);
 #else
 	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz);
+#endif
+}
+
+/* Since 19 conversions tell in an ErrorSaveContext that a date is too large. */
+static inline bool
+compat_date_to_timestamptz(DateADT date, TimestampTz *result)
+{
+#if PG_VERSION_NUM >= 190000
+	ErrorSaveContext context = {T_ErrorSaveContext};
+
+	*result = date2timestamptz_safe(date, (Node *) &context);
+	return !context.error_occurred;
+#else
+	int			overflow = 0;
+
+	*result = date2timestamptz_opt_overflow(date, &overflow);
+	return overflow == 0;
+#endif
+}
+
+static inline bool
+compat_timestamp_to_timestamptz(Timestamp timestamp, TimestampTz *result)
+{
+#if PG_VERSION_NUM >= 190000
+	ErrorSaveContext context = {T_ErrorSaveContext};
+
+	*result = timestamp2timestamptz_safe(timestamp, (Node *) &context);
+	return !context.error_occurred;
+#else
+	int			overflow = 0;
+
+	*result = timestamp2timestamptz_opt_overflow(timestamp, &overflow);
+	return overflow == 0;
 #endif
 }
 

@@ -479,22 +479,22 @@ floor_divide(int64 a, int64 b)
 static bool
 timestamp_operand(const Condition *condition, TimestampTz *result)
 {
-	int			overflow = 0;
+	bool		good = true;
 
 	switch (condition->type)
 	{
 		case DATEOID:
-			*result = date2timestamptz_opt_overflow(DatumGetDateADT(condition->operand),
-													&overflow);
+			good = compat_date_to_timestamptz(DatumGetDateADT(condition->operand),
+											  result);
 			break;
 		case TIMESTAMPOID:
-			*result = timestamp2timestamptz_opt_overflow(DatumGetTimestamp(condition->operand),
-														 &overflow);
+			good = compat_timestamp_to_timestamptz(DatumGetTimestamp(condition->operand),
+												   result);
 			break;
 		default:
 			*result = DatumGetTimestampTz(condition->operand);
 	}
-	return overflow == 0 && !TIMESTAMP_NOT_FINITE(*result);
+	return good && !TIMESTAMP_NOT_FINITE(*result);
 }
 
 /*

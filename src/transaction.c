@@ -446,7 +446,7 @@ post_for_debt(const RemoteChange *change, Debt *debt, const char *path,
 			if (resource_id(call->record, id))
 				break;
 			call->problem = "The answer has no valid field \"id\"";
-			/* FALLTHROUGH */
+			report_lost(debt, call, action, finder);
 		case API_LOST:
 			report_lost(debt, call, action, finder);
 		case API_REFUSED:

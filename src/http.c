@@ -40,8 +40,18 @@
 #error "gitlab_pat_fdw needs libcurl 7.87 or later"
 #endif
 
-/* GitLab sends about 2 kB of headers; an honest proxy adds little to it. */
+/* Since 8.6; libcurl may be newer than its headers. */
+#if LIBCURL_VERSION_NUM < 0x080600
+#define CURLE_TOO_LARGE 100
+#endif
+
+/*
+ * GitLab sends about 2 kB of headers; an honest proxy adds little to it.  Each
+ * line counts for so much more than it has, as in HTTP/2: so a million short
+ * ones end here, before libcurl's own limits, which differ between versions.
+ */
 #define MAX_HEADER_BYTES (64 * 1024)
+#define HEADER_OVERHEAD 32
 
 /*
  * Connections idle for longer are not used again.  nginx closes them after 65
@@ -306,7 +316,7 @@ on_header(char *line, size_t size, size_t nitems, void *arg)
 	HttpTransfer *transfer = arg;
 
 	(void) line;
-	transfer->header_bytes += size * nitems;
+	transfer->header_bytes += size * nitems + HEADER_OVERHEAD;
 	if (transfer->header_bytes > MAX_HEADER_BYTES)
 	{
 		transfer->limit = MAX_HEADER_BYTES;
@@ -344,14 +354,18 @@ handshake_refused(const char *words)
 static HttpFailure
 classify(CURLcode code, const HttpTransfer *transfer)
 {
-	switch (code)
+	switch ((int) code)
 	{
 		case CURLE_OK:
 			return HTTP_ANSWERED;
 		case CURLE_OUT_OF_MEMORY:
-			return HTTP_NO_MEMORY;
+			/* so it was called before 8.6 if a line of the headers is too long */
+			return transfer->header_bytes > 0 &&
+				transfer->exchange->length == 0 ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
 		case CURLE_WRITE_ERROR:
 			return transfer->limit > 0 ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
+		case CURLE_TOO_LARGE:
+			return HTTP_TOO_LARGE;
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_INVALIDCERTSTATUS:
 		case CURLE_SSL_ISSUER_ERROR:

@@ -408,6 +408,7 @@ foreach my $case (
 	[ 'more than the limit, length unknown', 'oversized', size => 100_000, length => JSON::PP::false ],
 	[ 'a gzip bomb', 'gzip_bomb', size => 50_000_000 ],
 	[ 'headers without an end', 'raw', body => "HTTP/1.1 200 OK\r\n" . "X: y\r\n" x 20_000 . "\r\n" ],
+	[ 'a header without an end', 'raw', body => "HTTP/1.1 200 OK\r\nX: " . "y" x 200_000 . "\r\n\r\n" ],
 	[ 'interim answers without an end', 'raw', body => "HTTP/1.1 102 Processing\r\nX: y\r\n\r\n" x 5_000 ],
 	[ 'no HTTP', 'raw', body => "SSH-2.0-OpenSSH_9.2\r\n" ])
 {

@@ -26,9 +26,12 @@
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "compat.h"
 #include "http.h"
@@ -40,9 +43,13 @@
 #error "gitlab_pat_fdw needs libcurl 7.87 or later"
 #endif
 
-/* Since 8.6; libcurl may be newer than its headers. */
+/* Since 8.6 and 8.16; libcurl may be newer than its headers. */
 #if LIBCURL_VERSION_NUM < 0x080600
 #define CURLE_TOO_LARGE 100
+#endif
+#if LIBCURL_VERSION_NUM < 0x081000
+#define CURLMOPT_NETWORK_CHANGED ((CURLMoption) (CURLOPTTYPE_LONG + 17))
+#define CURLMNWC_CLEAR_CONNS (1L << 1)
 #endif
 
 /*
@@ -82,6 +89,19 @@
 /* Socket events taken from one wait; what is left comes with the next. */
 #define MAX_EVENTS 64
 
+/* Where poll(2) can't tell that the peer will send no more, a read can. */
+#ifndef POLLRDHUP
+#define POLLRDHUP POLLIN
+#endif
+
+/* Some sockets, and what is waited for on each; malloc'ed. */
+typedef struct SocketSet
+{
+	struct pollfd *fds;
+	int			nfds;
+	int			max_fds;
+} SocketSet;
+
 struct HttpClient
 {
 	MemoryContext context;
@@ -94,9 +114,8 @@ struct HttpClient
 	dlist_head	transfers;		/* not finished, whoever waits for them */
 	int64		clock;			/* us; when the transfers were last driven */
 	int64		timer_due;		/* us; when libcurl wants a call, or -1 */
-	struct pollfd *sockets;		/* what libcurl waits for; malloc'ed */
-	int			nsockets;
-	int			max_sockets;
+	SocketSet	waited;			/* what libcurl waits for */
+	SocketSet	open;			/* all that it has opened, idle ones, too */
 };
 
 typedef enum TransferState
@@ -165,6 +184,59 @@ set_error(HttpTransfer *transfer, const char *format, int number)
 	snprintf(transfer->error, sizeof(transfer->error), format, number);
 }
 
+/* Adds a socket to a set, or changes what is waited for on it. */
+static bool
+set_socket(SocketSet *set, int sockfd, short events)
+{
+	int			i;
+
+	for (i = 0; i < set->nfds; i++)
+		if (set->fds[i].fd == sockfd)
+			break;
+	if (i == set->max_fds)
+	{
+		int			more = set->max_fds + 16;
+		struct pollfd *fds = realloc(set->fds, more * sizeof(struct pollfd));
+
+		if (fds == NULL)
+			return false;
+		set->fds = fds;
+		set->max_fds = more;
+	}
+	if (i == set->nfds)
+		set->nfds++;
+	set->fds[i].fd = sockfd;
+	set->fds[i].events = events;
+	set->fds[i].revents = 0;
+	return true;
+}
+
+static void
+remove_socket(SocketSet *set, int sockfd)
+{
+	for (int i = 0; i < set->nfds; i++)
+	{
+		if (set->fds[i].fd == sockfd)
+		{
+			set->fds[i] = set->fds[--set->nfds];
+			return;
+		}
+	}
+}
+
+/*
+ * Has libcurl forget its idle connections when the other side closed any.  It
+ * would look itself before it uses one again; but of late, no more than once
+ * a second.  Before 8.16 it can't be told, and need not be.
+ */
+static void
+forget_closed(HttpClient *client)
+{
+	if (poll(client->open.fds, client->open.nfds, 0) > 0)
+		(void) curl_multi_setopt(client->multi, CURLMOPT_NETWORK_CHANGED,
+								 CURLMNWC_CLEAR_CONNS);
+}
+
 /*
  * libcurl may start a resolver thread in here.  A thread inherits the signal
  * mask, and none of PostgreSQL's handlers may ever run in a foreign thread.
@@ -192,39 +264,44 @@ static int
 on_socket(CURL *easy, curl_socket_t sockfd, int what, void *arg, void *unused)
 {
 	HttpClient *client = arg;
-	int			i;
+	short		events = ((what & CURL_POLL_IN) ? POLLIN : 0) |
+		((what & CURL_POLL_OUT) ? POLLOUT : 0);
 
 	(void) easy;
 	(void) unused;
-	for (i = 0; i < client->nsockets; i++)
-		if (client->sockets[i].fd == sockfd)
-			break;
-
 	if (what == CURL_POLL_REMOVE)
-	{
-		if (i < client->nsockets)
-			client->sockets[i] = client->sockets[--client->nsockets];
-		return 0;
-	}
-
-	if (i == client->max_sockets)
-	{
-		int			more = client->max_sockets + 16;
-		struct pollfd *sockets;
-
-		sockets = realloc(client->sockets, more * sizeof(struct pollfd));
-		if (sockets == NULL)
-			return -1;
-		client->sockets = sockets;
-		client->max_sockets = more;
-	}
-	if (i == client->nsockets)
-		client->nsockets++;
-	client->sockets[i].fd = sockfd;
-	client->sockets[i].revents = 0;
-	client->sockets[i].events = ((what & CURL_POLL_IN) ? POLLIN : 0) |
-		((what & CURL_POLL_OUT) ? POLLOUT : 0);
+		remove_socket(&client->waited, sockfd);
+	else if (!set_socket(&client->waited, sockfd, events))
+		return -1;
 	return 0;
+}
+
+static curl_socket_t
+on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	HttpClient *client = arg;
+	int			sockfd = socket(address->family, address->socktype,
+								address->protocol);
+
+	(void) purpose;
+	if (sockfd < 0)
+		return CURL_SOCKET_BAD;
+	if (fcntl(sockfd, F_SETFD, FD_CLOEXEC) < 0 ||
+		!set_socket(&client->open, sockfd, POLLRDHUP))
+	{
+		(void) close(sockfd);
+		return CURL_SOCKET_BAD;
+	}
+	return sockfd;
+}
+
+static int
+on_close(void *arg, curl_socket_t sockfd)
+{
+	HttpClient *client = arg;
+
+	remove_socket(&client->open, sockfd);
+	return close(sockfd);
 }
 
 static int
@@ -484,6 +561,10 @@ set_request_options(HttpTransfer *transfer)
 	SETOPT(CURLOPT_PRIVATE, transfer);
 	SETOPT(CURLOPT_CURLU, transfer->url);
 	SETOPT(CURLOPT_ERRORBUFFER, transfer->error);
+	SETOPT(CURLOPT_OPENSOCKETFUNCTION, on_open);
+	SETOPT(CURLOPT_OPENSOCKETDATA, client);
+	SETOPT(CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	SETOPT(CURLOPT_CLOSESOCKETDATA, client);
 	SETOPT(CURLOPT_WRITEFUNCTION, on_write);
 	SETOPT(CURLOPT_WRITEDATA, transfer);
 	SETOPT(CURLOPT_HEADERFUNCTION, on_header);
@@ -563,6 +644,7 @@ attempt_begin(HttpTransfer *transfer)
 		else
 			exchange->target = transfer->target;
 	}
+	forget_closed(exchange->client);
 	if (transfer->broken ||
 		curl_multi_add_handle(exchange->client->multi,
 							  transfer->easy) != CURLM_OK)
@@ -731,7 +813,7 @@ wait_event(HttpClient *client)
 		transfer_wait_event = compat_wait_event("GitLabTransfer");
 		back_off_wait_event = compat_wait_event("GitLabBackOff");
 	}
-	return client->nsockets > 0 ? transfer_wait_event : back_off_wait_event;
+	return client->waited.nfds > 0 ? transfer_wait_event : back_off_wait_event;
 }
 
 /* Waits for sockets, latch or timeout_ms, and lets libcurl act. */
@@ -749,21 +831,21 @@ client_wait(HttpClient *client, long timeout_ms)
 	 * A set of its own for each wait: libcurl closes and opens sockets as it
 	 * likes, and a set can't forget a descriptor.
 	 */
-	set = compat_wait_event_set(client->nsockets + 2);
+	set = compat_wait_event_set(client->waited.nfds + 2);
 	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	if (IsUnderPostmaster)
 		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
 						  NULL);
-	for (int i = 0; i < client->nsockets; i++)
+	for (int i = 0; i < client->waited.nfds; i++)
 	{
 		uint32		flags = 0;
 
-		if (client->sockets[i].events & POLLIN)
+		if (client->waited.fds[i].events & POLLIN)
 			flags |= WL_SOCKET_READABLE;
-		if (client->sockets[i].events & POLLOUT)
+		if (client->waited.fds[i].events & POLLOUT)
 			flags |= WL_SOCKET_WRITEABLE;
 		if (flags)
-			AddWaitEventToSet(set, flags, client->sockets[i].fd, NULL, NULL);
+			AddWaitEventToSet(set, flags, client->waited.fds[i].fd, NULL, NULL);
 	}
 	n = WaitEventSetWait(set, timeout_ms, events, MAX_EVENTS,
 						 wait_event(client));
@@ -797,17 +879,17 @@ client_poll(HttpClient *client, long timeout_ms)
 
 	if (timeout_ms < 0 || timeout_ms > QUIET_SLICE_MS)
 		timeout_ms = QUIET_SLICE_MS;
-	if (poll(client->sockets, client->nsockets, (int) timeout_ms) <= 0)
+	if (poll(client->waited.fds, client->waited.nfds, (int) timeout_ms) <= 0)
 		return;
 
 	/* copied first, for libcurl changes the array meanwhile */
-	for (int i = 0; i < client->nsockets && nready < MAX_EVENTS; i++)
+	for (int i = 0; i < client->waited.nfds && nready < MAX_EVENTS; i++)
 	{
-		short		revents = client->sockets[i].revents;
+		short		revents = client->waited.fds[i].revents;
 
 		if (revents == 0)
 			continue;
-		ready[nready].fd = client->sockets[i].fd;
+		ready[nready].fd = client->waited.fds[i].fd;
 		ready[nready].mask = ((revents & POLLIN) ? CURL_CSELECT_IN : 0) |
 			((revents & POLLOUT) ? CURL_CSELECT_OUT : 0) |
 			((revents & (POLLERR | POLLHUP | POLLNVAL)) ? CURL_CSELECT_ERR : 0);
@@ -885,7 +967,8 @@ client_cleanup(void *arg)
 		explicit_bzero(h->data, strlen(h->data));
 	curl_slist_free_all(client->headers);
 	curl_slist_free_all(client->body_headers);
-	free(client->sockets);
+	free(client->waited.fds);
+	free(client->open.fds);
 }
 
 static bool

@@ -211,6 +211,18 @@ sub test_restart
 		 VALUES (2, 'once', '{api}', current_date + 9) RETURNING name");
 	is("$out$error", 'once', 'a token is created right after a restart');
 	is($sim->count(method => 'POST'), 1, 'by one request');
+
+	# all connections of a list are gone; then one does for many changes
+	$sim->reset(tokens => 1_000);
+	$session->query('SELECT count(token) FROM gitlab_personal_access_tokens');
+	cmp_ok(connections(), '>', 2, 'a list is read over several connections');
+	$sim->stop;
+	$sim->start_again;
+	($out, $error) = $session->query(
+		"INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+		 SELECT 2, 'many', '{api}', current_date + 9 FROM generate_series(1, 30)");
+	is($error, '', 'many tokens are created right after a restart');
+	is(connections(), 1, 'over one connection');
 	$session->close;
 	return;
 }

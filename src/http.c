@@ -148,8 +148,9 @@ typedef struct HttpTransfer
 	char		error[CURL_ERROR_SIZE];
 } HttpTransfer;
 
-static uint32 transfer_wait_event = 0;
-static uint32 back_off_wait_event = 0;
+/* What pg_stat_activity shows; http_client_create() names them. */
+static uint32 transfer_wait_event = PG_WAIT_EXTENSION;
+static uint32 back_off_wait_event = PG_WAIT_EXTENSION;
 
 
 /* ----------
@@ -804,15 +805,10 @@ find_finished(HttpExchange **exchanges, int nexchanges)
 	return -1;
 }
 
-/* What pg_stat_activity shows: is anything under way, or only back-offs? */
+/* Is anything under way, or are there only back-offs? */
 static uint32
 wait_event(HttpClient *client)
 {
-	if (transfer_wait_event == 0)
-	{
-		transfer_wait_event = compat_wait_event("GitLabTransfer");
-		back_off_wait_event = compat_wait_event("GitLabBackOff");
-	}
 	return client->waited.nfds > 0 ? transfer_wait_event : back_off_wait_event;
 }
 
@@ -876,10 +872,14 @@ client_poll(HttpClient *client, long timeout_ms)
 		int			mask;
 	}			ready[MAX_EVENTS];
 	int			nready = 0;
+	int			rc;
 
 	if (timeout_ms < 0 || timeout_ms > QUIET_SLICE_MS)
 		timeout_ms = QUIET_SLICE_MS;
-	if (poll(client->waited.fds, client->waited.nfds, (int) timeout_ms) <= 0)
+	pgstat_report_wait_start(wait_event(client));
+	rc = poll(client->waited.fds, client->waited.nfds, (int) timeout_ms);
+	pgstat_report_wait_end();
+	if (rc <= 0)
 		return;
 
 	/* copied first, for libcurl changes the array meanwhile */
@@ -1048,6 +1048,8 @@ http_client_create(MemoryContext context, const HttpSettings *settings)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_ERROR),
 					 errmsg("could not initialize libcurl")));
+		transfer_wait_event = compat_wait_event("GitLabTransfer");
+		back_off_wait_event = compat_wait_event("GitLabBackOff");
 		initialized = true;
 	}
 

@@ -506,31 +506,6 @@ like(hear($owner, q{ALTER SERVER own OPTIONS (SET url 'https://evil.example.com'
 	qr/ERROR:  42501:/, 'a server without checks is not led elsewhere');
 $owner->close;
 
-
-# --- waiting ----------------------------------------------------------------------------------------------
-
-my $named = $node->pg_version >= 17;
-foreach my $wait (
-	[ GitLabTransfer => 'stall' ],
-	[ GitLabBackOff => 'status', status => 429, headers => { 'Retry-After' => '30' } ])
-{
-	my ($event, $kind, %fault) = @$wait;
-	my $waiting = open_session($node, 'secrets');
-
-	unlogged(q{ALTER SERVER gitlab OPTIONS (SET max_retries '4')});
-	$sim->fault('GET', 'tokens/4$', $kind, %fault);
-	$waiting->send('SELECT * FROM tokens WHERE id = 4');
-	$event = $named ? $event : 'Extension';
-	wait_until($event, sub {
-		unlogged('SELECT wait_event FROM pg_stat_activity WHERE pid = ' . $waiting->pid) eq $event;
-	});
-	pass("waiting is seen as $event");
-	signal_backend($waiting, 'INT');
-	$waiting->finish;
-	$waiting->close;
-	$sim->clear_faults;
-}
-
 is_secretive($sim, $told, 'the client, at the end');
 is_secretive($sim, slurp_file($node->logfile), 'the log, at the end');
 $session->close;

@@ -324,6 +324,9 @@ foreach my $language (sort keys %languages)
 		qq{SET client_encoding = UTF8; DROP USER MAPPING IF EXISTS FOR CURRENT_USER SERVER "$server";
 		CREATE USER MAPPING FOR CURRENT_USER SERVER "$server" OPTIONS (token 'glpat-sim-selfrotate')});
 	$session->query('SET client_encoding = UTF8');
+	# since PostgreSQL 18, looking up a function for the first time has something
+	# to say, too: in the context of the procedure, which can't be told either
+	$session->query(q{CALL gitlab_pat_rotate_self('nothing')});
 	$session->query(qq{RESET ROLE; CREATE PROCEDURE rotate_$language() LANGUAGE plpgsql AS \$\$
 		DECLARE i bigint; d date; BEGIN CALL gitlab_pat_rotate_self('$server', NULL, i, d); END\$\$});
 	$session->query('SET client_encoding = LATIN1; SET gitlab_pat_fdw.log_requests = on');

@@ -22,8 +22,8 @@ sub new
 }
 
 # Issues a certificate.  Options: names, how its server is called, by default
-# localhost and the addresses of loopback; days, negative for one that has
-# expired; self_signed, true for one that the authority knows nothing of.
+# localhost and the addresses of loopback; days, 0 for one that has expired
+# already; self_signed, true for one that the authority knows nothing of.
 sub issue
 {
 	my ($self, $name, %options) = @_;

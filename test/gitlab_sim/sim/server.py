@@ -92,16 +92,14 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets=None):
         await super().startup(sockets)
+        # After uvicorn's own handlers. A graceful end would wait for the requests
+        # that a test has stalled.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, os._exit, 0)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         print("%s://%s:%d%s" % ("https" if self.config.is_ssl else "http",
                                 "[%s]" % host if ":" in host else host, port, self._prefix),
               flush=True)
-
-    def install_signal_handlers(self):
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # A graceful end would wait for the requests that a test has stalled.
-            loop.add_signal_handler(number, os._exit, 0)
 
 
 def _arguments():

@@ -69,6 +69,36 @@ report_progress() {
 	done
 }
 
+# Runs a command, its output shown and kept in a file, and returns its exit
+# status.  It has a process group of its own and is waited for in the background,
+# so that a signal to us is handled at once.
+shown_command=
+shown_display=
+
+run_shown() {
+	local output=$1 status=0
+	shift
+	# Before tail looks for it.
+	: >"$output"
+	setsid "$@" >"$output" 2>&1 </dev/null &
+	shown_command=$!
+	tail --lines=+1 --follow --sleep-interval=0.1 --pid="$shown_command" "$output" &
+	shown_display=$!
+	wait "$shown_command" || status=$?
+	shown_command=
+	wait "$shown_display" || true
+	shown_display=
+	return "$status"
+}
+
+# For traps: ends what run_shown runs.
+end_shown() {
+	if [[ -n $shown_command ]]; then
+		kill -s TERM -- "-$shown_command" "$shown_display" 2>/dev/null || true
+		wait "$shown_command" "$shown_display" 2>/dev/null || true
+	fi
+}
+
 # --- users ---------------------------------------------------------------------
 
 # Runs a command that changes the system: packages, make install.

@@ -13,7 +13,7 @@ use FindBin;
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 
-our @EXPORT = qw(gitlab_cluster gitlab_database gitlab_catalog run_script);
+our @EXPORT = qw(gitlab_cluster gitlab_database gitlab_catalog has_module run_script);
 
 # A running node whose database "postgres" is set up for the simulator.
 # Options: conf, more lines for postgresql.conf; server_options, SQL, more
@@ -87,6 +87,16 @@ sub run_script
 	IPC::Run::run(\@command, '<', \undef, '>', \$out, '2>', \$err)
 	  or croak "$file failed: $err";
 	return $out;
+}
+
+# Is somebody else's module installed?  Not all of them are there for a version
+# that is not released yet.
+sub has_module
+{
+	my ($node, $name) = @_;
+	my ($directory) = $node->config_data('--pkglibdir');
+
+	return -e "$directory/$name.so";
 }
 
 1;

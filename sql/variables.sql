@@ -49,7 +49,20 @@ SELECT outcome('EXPLAIN SELECT * FROM gitlab_project_variables');
 CREATE TABLE places (project text, key text);
 INSERT INTO places VALUES ('acme/app', 'DEPLOY_PAT'), ('acme/web', 'DEPLOY_PAT'),
 	('acme/web', 'NONE');
-EXPLAIN (COSTS OFF) SELECT * FROM places p JOIN gitlab_project_variables v USING (project, key);
+-- What GitLab is asked for; versions of PostgreSQL write the rest differently.
+CREATE FUNCTION requested(command text) RETURNS SETOF text
+LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || command LOOP
+		IF line ~ 'Nested Loop|GitLab' THEN
+			RETURN NEXT line;
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT requested('SELECT * FROM places p JOIN gitlab_project_variables v USING (project, key)');
 SELECT project, key, v.masked FROM places p
 	JOIN gitlab_project_variables v USING (project, key) ORDER BY 1, 2;
 SELECT project, key, v.masked FROM places p

@@ -587,6 +587,15 @@ set_request_options(HttpTransfer *transfer)
 	return rc;
 }
 
+/* Writes percent-escapes as RFC 3986 wants them; libcurl's versions differ. */
+static void
+upcase_escapes(char *text)
+{
+	for (char *p = text; p && (p = strchr(p, '%')) != NULL; p++)
+		for (int i = 1; i <= 2 && p[i]; i++)
+			p[i] = pg_ascii_toupper((unsigned char) p[i]);
+}
+
 /* Path and query of the request, for messages and logs. */
 static char *
 url_target(CURLU *url)
@@ -608,6 +617,7 @@ url_target(CURLU *url)
 	}
 	curl_free(path);
 	curl_free(query);
+	upcase_escapes(target);
 	return target;
 }
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import re
 import uuid
 from collections import Counter
 from email.utils import formatdate
@@ -93,13 +94,18 @@ async def _read_body(receive):
     return body
 
 
+def _upcase_escapes(target):
+    """As RFC 3986 wants them. Some versions of libcurl write %2f, others %2F."""
+    return re.sub("%[0-9a-fA-F]{2}", lambda escape: escape[0].upper(), target)
+
+
 def _read_request(sim, scope, body):
     raw_path, query = scope["raw_path"].decode(), scope["query_string"].decode("latin-1")
     headers = {n.decode(): v.decode("latin-1") for n, v in scope["headers"]}
     return Request(
         sim=sim,
         method=scope["method"],
-        target=raw_path + "?" + query if query else raw_path,
+        target=_upcase_escapes(raw_path + "?" + query if query else raw_path),
         base_url="%s://%s%s" % (scope["scheme"], headers.get("host", ""), sim.prefix),
         api_path=raw_path.removeprefix(sim.prefix),
         query=query,

@@ -13,7 +13,7 @@ from .params import Params
 class Request:
     sim: object
     method: str
-    target: str            # raw path and query, as received
+    target: str            # raw path and query, escapes in upper case
     base_url: str          # of this server, as the client writes it
     api_path: str          # raw path from /api/v4 on
     query: str

@@ -293,7 +293,8 @@ list_tree() {
 				fi
 			done
 	else
-		find . -path ./.git -prune -o ! -type d -print0
+		# What another compiler or PostgreSQL has left must not be taken for ours.
+		find . -path ./.git -prune -o ! -type d ! -name '*.o' ! -name '*.bc' ! -name '*.so' -print0
 	fi
 }
 

@@ -112,9 +112,9 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
-	bool		in_doubt;		/* an earlier attempt may have been carried
-								 * out, whatever came of the last one */
-	bool		can_undo;
+	bool		in_doubt;		/* an earlier attempt may have been carried out,
+								 * whatever came of the last one */
+	const char *obstacle;		/* why it can't be undone, or NULL */
 	char	   *undo_path;
 	char	   *undo_body;		/* or NULL */
 	char	   *old_value;		/* not to be told; or NULL */
@@ -131,6 +131,8 @@ static int	nobjects = 0;		/* ever entered, for their numbers */
 #define object_of(node) dlist_container(QueuedObject, link, node)
 #define sibling_of(node) dlist_container(QueuedObject, sibling, node)
 #define write_of(node) dlist_container(QueuedWrite, link, node)
+#define own_write(node) dlist_container(QueuedWrite, same_object, node)
+#define sent_write(node) dlist_container(QueuedWrite, sent_link, node)
 
 /* What a write does, in words and in HTTP. */
 static const struct
@@ -397,8 +399,7 @@ enter_siblings(Oid serverid, const Resource *resource, JsonRecord *record)
 static QueuedWrite *
 last_write(QueuedObject *object)
 {
-	return dlist_container(QueuedWrite, same_object,
-						   dlist_tail_node(&object->writes));
+	return own_write(dlist_tail_node(&object->writes));
 }
 
 /* The variant that an object has when all of its writes are done, or NULL. */
@@ -427,7 +428,7 @@ seen_variant(QueuedObject *object, CommandId curcid)
 
 	dlist_foreach(iter, &object->writes)
 	{
-		QueuedWrite *write = dlist_container(QueuedWrite, same_object, iter.cur);
+		QueuedWrite *write = own_write(iter.cur);
 
 		if (!is_visible(write, curcid))
 			break;
@@ -669,8 +670,7 @@ queue_delete(const RemoteChange *change, const Resource *resource,
 static bool
 has_visible_write(QueuedObject *object, CommandId curcid)
 {
-	return is_visible(dlist_container(QueuedWrite, same_object,
-									  dlist_head_node(&object->writes)), curcid);
+	return is_visible(own_write(dlist_head_node(&object->writes)), curcid);
 }
 
 /*
@@ -690,7 +690,7 @@ show_object(QueuedObject *object, JsonRecord *base, CommandId curcid)
 	object->shown = base ? copy_record(base) : json_object_new_object();
 	dlist_foreach(iter, &object->writes)
 	{
-		QueuedWrite *write = dlist_container(QueuedWrite, same_object, iter.cur);
+		QueuedWrite *write = own_write(iter.cur);
 
 		if (!is_visible(write, curcid))
 			break;
@@ -862,8 +862,7 @@ renew_credential(ApiCall *call, Oid userid)
 static QueuedWrite *
 first_write(const QueuedObject *object)
 {
-	return dlist_container(QueuedWrite, same_object,
-						   object->writes.head.next);
+	return own_write(object->writes.head.next);
 }
 
 
@@ -1073,7 +1072,8 @@ prepare_undo(QueuedWrite *write)
 	const char *old_value = resource_text(object->state, "value");
 
 	write->old_value = old_value ? pstrdup(old_value) : NULL;
-	write->can_undo = !loses_value(object, write);
+	write->obstacle = loses_value(object, write) ?
+		"GitLab hides its old value." : NULL;
 	write->undo_path = write->kind == WRITE_DELETE ? collection_path(object) :
 		object_path(object);
 	switch (write->kind)
@@ -1085,7 +1085,7 @@ prepare_undo(QueuedWrite *write)
 														 write->fields));
 			break;
 		case WRITE_DELETE:
-			if (write->can_undo)
+			if (write->obstacle == NULL)
 				write->undo_body = resource_body(object->resource,
 												 object->state, NULL, 0);
 			break;
@@ -1158,32 +1158,53 @@ report_unwritten(QueuedWrite *write, ApiCall *call)
 }
 
 /*
- * Is the answer about the variant that was asked for?  Of groups without the
- * paid tier GitLab drops it silently, and it takes another one of a group's
- * where there is none any more.
+ * Is the answer about the object that was asked for?  GitLab strips blanks from
+ * keys.  Of groups without the paid tier it drops the variant silently, and it
+ * takes another one of a group's where there is none any more.
  */
 static void
-check_variant(QueuedWrite *write)
+check_identity(QueuedWrite *write)
 {
-	const char *found = resource_text(write->call->record,
-									  write->object->resource->variant);
+	const QueuedObject *object = write->object;
+	const Resource *resource = object->resource;
+	JsonRecord *record = write->call->record;
+	const char *key = resource_text(record, resource->key);
+	const char *variant = resource_text(record, resource->variant);
+	bool		same_key;
+	bool		same_variant;
+	MemoryContext saved;
 
-	if (write->kind == WRITE_DELETE || found == NULL ||
-		strcmp(found, write->new_variant) == 0)
+	/* what a server does not tell is not wrong */
+	same_key = key == NULL || strcmp(key, object->key) == 0;
+	same_variant = variant == NULL || write->new_variant == NULL ||
+		strcmp(variant, write->new_variant) == 0;
+	if (same_key && same_variant)
 		return;
+	saved = MemoryContextSwitchTo(context);
 	if (write->kind == WRITE_CREATE)
-		write->new_variant = MemoryContextStrdup(context, found);
+	{
+		write->undo_path = resource_path(resource, object->container,
+										 same_key ? object->key : key);
+		if (!same_variant)
+			write->new_variant = pstrdup(variant);
+	}
 	else
-		write->can_undo = false;
+		write->obstacle = "GitLab has changed another one in its place.";
+	MemoryContextSwitchTo(saved);
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("could not %s %s on server \"%s\"",
-					kinds[write->kind].infinitive, write->object->name,
+					kinds[write->kind].infinitive, object->name,
 					write->connection->server_name),
-			 errdetail("GitLab has %s it for the %s \"%s\" instead.",
-					   kinds[write->kind].participle,
-					   write->object->resource->variant, server_text(found)),
-			 errhint("Variables of groups for other scopes than \"*\" need a paid tier of GitLab.")));
+			 same_variant ?
+			 errdetail("GitLab has %s it with the %s \"%s\" instead.",
+					   kinds[write->kind].participle, resource->key,
+					   server_text(key)) :
+			 errdetail("GitLab has %s it with the %s \"%s\" instead.",
+					   kinds[write->kind].participle, resource->variant,
+					   server_text(variant)),
+			 !same_variant && resource->variant_hint ?
+			 errhint("%s", resource->variant_hint) : 0));
 }
 
 /* GitLab may quote the values that a write is about; messages must not. */
@@ -1229,7 +1250,7 @@ carry_out(QueuedWrite *write)
 		api_call_free(write->call);
 		write->call = NULL;
 	}
-	check_variant(write);
+	check_identity(write);
 	advance_state(write);
 	api_call_free(write->call);
 	write->call = NULL;
@@ -1257,15 +1278,21 @@ queue_write(void)
  * ----------
  */
 
-/* Was anything sent that may have changed something? */
+/* Was a write sent, and may it have changed something? */
+static bool
+may_be_done(const QueuedWrite *write)
+{
+	return write->state == WRITE_SENT || write->state == WRITE_DONE;
+}
+
+/* The same of any. */
 bool
 queue_was_written(void)
 {
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &sent)
-		if (dlist_container(QueuedWrite, sent_link,
-							iter.cur)->state != WRITE_REFUSED)
+		if (may_be_done(sent_write(iter.cur)))
 			return true;
 	return false;
 }
@@ -1283,22 +1310,25 @@ finish_write(QueuedWrite *write, Patience *patience)
 
 /*
  * Is what a write was undone to sure to stay?  Not if an attempt of it was never
- * answered, and so may still be carried out.  Warns if it is not.
+ * answered, and so may still be carried out.
  */
 static bool
 is_settled(const QueuedWrite *write)
 {
+	return write->state == WRITE_DONE && !write->in_doubt;
+}
+
+static void
+warn_unsettled(const QueuedWrite *write)
+{
 	Announcement a = {{0}, {0}, {0}};
 
-	if (write->state == WRITE_DONE && !write->in_doubt)
-		return true;
 	SAY(message, "%s may not stay as it was on server \"%s\"",
 		write->object->name, write->connection->server_name);
 	SAY(detail, "The transaction that may have %s it was rolled back. GitLab has not answered all requests to do so, and may still carry one out.",
 		kinds[write->kind].participle);
 	SAY(hint, "Look at it in a while, and set it right.");
 	quiet_announce(WARNING, &a);
-	return false;
 }
 
 static void
@@ -1322,7 +1352,7 @@ warn_left(const QueuedWrite *write, const char *why)
  * there is no answer to it.
  */
 static ApiCall *
-send_undo(QueuedWrite *write, const char *method, const char *variant,
+send_undo(const QueuedWrite *write, const char *method, const char *variant,
 		  const char *body, Patience *patience)
 {
 	ApiCall    *call = make_call(write->object, write->connection, method,
@@ -1342,52 +1372,71 @@ send_undo(QueuedWrite *write, const char *method, const char *variant,
 	return NULL;
 }
 
-/*
- * Is a write undone, by this answer?  If it had not been done, there may have
- * been nothing to undo.  Frees the call.
- */
-static bool
-is_undone(QueuedWrite *write, ApiCall *call)
+/* The same of a request to undo a write that has failed. */
+static void
+warn_failed(const QueuedWrite *write, ApiCall *call)
 {
 	char		description[API_DESCRIPTION_SIZE];
-	int			status = call->exchange->status;
-	bool		undone = api_call_judge(call) == API_SUCCEEDED ||
-		(write->kind == WRITE_CREATE && api_is_absent(call)) ||
-		(write->state == WRITE_SENT && status != 0 &&
-		 api_came_to_nothing(call) && status != 401 && status != 403);
 
-	if (!undone)
-	{
-		api_describe(call, description, sizeof(description));
-		warn_left(write, description);
-	}
-	api_call_free(call);
-	return undone;
+	api_describe(call, description, sizeof(description));
+	warn_left(write, description);
 }
 
-/* Is the object that a change is to be undone of still there? */
+/*
+ * Does a record hold another value than a write has given to its object, and
+ * those that came after it?
+ */
 static bool
-is_there(QueuedWrite *write, Patience *patience)
+has_foreign_value(JsonRecord *record, QueuedWrite *write)
+{
+	const char *found = resource_text(record, "value");
+
+	if (found == NULL || resource_text(write->fields, "value") == NULL)
+		return false;
+	for (dlist_node *node = &write->same_object;
+		 node != &write->object->writes.head; node = node->next)
+	{
+		const char *written = resource_text(own_write(node)->fields, "value");
+
+		if (written && strcmp(found, written) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Does a change stand, so that it can be undone?  A group's variable that is gone
+ * would have GitLab change another one, and what somebody else has written since
+ * is not ours to take away.  Warns if it does not.
+ */
+static bool
+stands(QueuedWrite *write, Patience *patience)
 {
 	ApiCall    *call = send_undo(write, "GET", write->new_variant, NULL,
 								 patience);
+	bool		moves = strcmp(write->old_variant, write->new_variant) != 0;
 	bool		there;
-	char		description[API_DESCRIPTION_SIZE];
+	bool		foreign;
 
 	if (call == NULL)
 		return false;
 	there = api_call_judge(call) == API_SUCCEEDED &&
 		strcmp(variant_of(write->object->resource, call->record),
 			   write->new_variant) == 0;
-	/* a move that was not done has left it where it was */
-	if (!there && (write->state == WRITE_DONE ||
-				   strcmp(write->old_variant, write->new_variant) == 0))
+	foreign = there && has_foreign_value(call->record, write);
+	if (!there || foreign)
 	{
-		api_describe(call, description, sizeof(description));
-		warn_left(write, description);
+		/* a change that was not answered may not have been made */
+		if (write->state == WRITE_SENT &&
+			(foreign || (moves && api_is_absent(call))))
+			warn_unsettled(write);
+		else if (foreign)
+			warn_left(write, "Somebody has changed it since.");
+		else
+			warn_failed(write, call);
 	}
 	api_call_free(call);
-	return there;
+	return there && !foreign;
 }
 
 /*
@@ -1398,18 +1447,33 @@ static bool
 undo_write(QueuedWrite *write, Patience *patience)
 {
 	ApiCall    *call;
+	bool		undone;
+	bool		settled;
 
-	if (!write->can_undo)
+	if (write->obstacle)
 	{
-		warn_left(write, "GitLab hides its old value.");
+		warn_left(write, write->obstacle);
 		return false;
 	}
-	/* a group's variable that is gone would make GitLab change another one */
-	if (write->kind == WRITE_CHANGE && !is_there(write, patience))
+	if (write->kind == WRITE_CHANGE && !stands(write, patience))
 		return false;
 	call = send_undo(write, kinds[write->kind].undo_method, write->new_variant,
 					 write->undo_body, patience);
-	return call && is_undone(write, call) && is_settled(write);
+	if (call == NULL)
+		return false;
+	/* what was not deleted, if that was not answered, can't be created */
+	undone = api_call_judge(call) == API_SUCCEEDED ||
+		(write->kind == WRITE_DELETE && write->state == WRITE_SENT &&
+		 call->exchange->status == 400);
+	/* neither must an attempt to undo it come after what undoes those before */
+	settled = is_settled(write) &&
+		!(call->in_doubt && write != first_write(write->object));
+	if (!undone)
+		warn_failed(write, call);
+	else if (!settled)
+		warn_unsettled(write);
+	api_call_free(call);
+	return undone && settled;
 }
 
 /*
@@ -1417,37 +1481,46 @@ undo_write(QueuedWrite *write, Patience *patience)
  * the writes that were sent have left.
  */
 static bool
-undo_creation(QueuedWrite *creation, Patience *patience)
+undo_creation(const QueuedWrite *creation, Patience *patience)
 {
-	QueuedObject *object = creation->object;
-	bool		sure = true;
+	const QueuedWrite *unsettled = NULL;
+	const dlist_head *own = &creation->object->writes;
 
-	for (dlist_node *node = object->writes.head.prev;
-		 node != &object->writes.head; node = node->prev)
+	for (dlist_node *node = own->head.prev; node != &own->head; node = node->prev)
 	{
-		QueuedWrite *write = dlist_container(QueuedWrite, same_object, node);
+		QueuedWrite *write = own_write(node);
 		ApiCall    *call;
-		bool		absent;
+		bool		deleted;
+		bool		failed;
 
-		if (write->state != WRITE_SENT && write->state != WRITE_DONE)
+		if (!may_be_done(write))
 			continue;
-		sure = is_settled(write) && sure;
+		if (!is_settled(write))
+			unsettled = write;
 		if (write->new_variant == NULL)
 		{
 			if (write->state == WRITE_DONE)
-				break;
+				return true;
 			continue;
 		}
 		call = send_undo(creation, "DELETE", write->new_variant, NULL, patience);
 		if (call == NULL)
 			return false;
-		absent = api_is_absent(call);
-		if (!is_undone(creation, call))
+		deleted = api_call_judge(call) == API_SUCCEEDED;
+		/* of those that may have been made, one may be there; or must be */
+		failed = !deleted && !(api_is_absent(call) &&
+							   (unsettled || write != creation));
+		if (failed)
+			warn_failed(creation, call);
+		api_call_free(call);
+		if (failed)
 			return false;
-		if (!absent)
+		if (deleted)
 			break;
 	}
-	return sure;
+	if (unsettled)
+		warn_unsettled(unsettled);
+	return unsettled == NULL;
 }
 
 /*
@@ -1461,13 +1534,13 @@ queue_put_back(Patience *patience)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &sent)
-		finish_write(dlist_container(QueuedWrite, sent_link, iter.cur), patience);
+		finish_write(sent_write(iter.cur), patience);
 	for (dlist_node *node = sent.head.prev; node != &sent.head;
 		 node = node->prev)
 	{
-		QueuedWrite *write = dlist_container(QueuedWrite, sent_link, node);
+		QueuedWrite *write = sent_write(node);
 
-		if (write->state == WRITE_REFUSED)
+		if (!may_be_done(write))
 			continue;
 		if (write->kind == WRITE_CREATE)
 			sure = undo_creation(write, patience) && sure;
@@ -1485,10 +1558,10 @@ queue_leave(Patience *patience)
 
 	dlist_foreach(iter, &sent)
 	{
-		QueuedWrite *write = dlist_container(QueuedWrite, sent_link, iter.cur);
+		QueuedWrite *write = sent_write(iter.cur);
 
 		finish_write(write, patience);
-		if (write->state != WRITE_REFUSED)
+		if (may_be_done(write))
 			warn_left(write, "Its old value may be that of a token that was revoked.");
 	}
 }

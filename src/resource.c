@@ -156,6 +156,7 @@ static const ResourceFilter group_variable_filters[] = {VARIABLE_FILTERS("group_
 		.key = "key", \
 		.variant = "environment_scope", \
 		.variant_parameter = "filter[environment_scope]", \
+		.variant_hint = "Variables of groups for other scopes than \"*\" need a paid tier of GitLab.", \
 		.list_parameters = no_parameters, \
 		.writable = true, \
 		.written_at_commit = true, \

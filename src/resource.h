@@ -132,6 +132,7 @@ typedef struct Resource
 	const char *variant;		/* field that tells objects with the same key
 								 * in a container apart, or NULL */
 	const char *variant_parameter;	/* query parameter that selects by it */
+	const char *variant_hint;	/* why GitLab may give an object another one */
 	const ResourceParameter *list_parameters;	/* ends with a NULL name */
 	bool		keyset;			/* paged by keyset, not by offset */
 	const char *owner_parameter;	/* a listing for an unknown owner is not

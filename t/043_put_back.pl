@@ -154,6 +154,65 @@ is($sim->token_state(2), 'revoked', 'native: the old token is revoked');
 none_is_dead('native', $text);
 is(held('DEPLOY_PAT'), 17, 'native: the variable keeps the new one');
 
+
+# --- what was created is not where it should be -----------------------------------------
+
+my $create = q{WITH new AS (INSERT INTO gitlab_personal_access_tokens
+		(user_id, name, scopes, expires_at)
+	VALUES (2, 'made', '{api}', current_date + 90) RETURNING token)
+	INSERT INTO gitlab_project_variables (project, key, value)
+		SELECT 'acme/app', %s, token FROM new};
+my $refused = q{INSERT INTO gitlab_project_variables (project, key, value)
+	VALUES ('acme/app', 'not a key', 'x')};
+
+# GitLab strips blanks from keys.
+set_stage();
+$text = run(sprintf("$create; $refused", q{' PADDED '}));
+like($text, qr/ERROR/, 'padded: fails');
+none_is_dead('padded', $text);
+
+# The project is gone or renamed when the variable is to be removed.
+foreach my $case ([ 'renamed', sub { $sim->namespace_set('project', 'acme/app', path => 'acme/other') } ],
+	[ 'gone for a while', sub { $sim->fault('DELETE', 'variables/MADE', 'status', status => 404) } ])
+{
+	my ($what, $act) = @$case;
+	my $session = open_session($node, 'patient');
+
+	set_stage();
+	$sim->fault('POST', 'variables', 'stall', nth => 2, seconds => 1);
+	said($session, 'BEGIN; ' . sprintf("$create; $refused", q{'MADE'}));
+	$session->send('COMMIT');
+	$sim->wait_for('POST', 'variables', 2);
+	$act->();
+	$text = said_later($session);
+	$session->close;
+	like($text, qr/ERROR/, "$what: fails");
+	none_is_dead($what, $text);
+	like($text, qr/could not put project variable "MADE" of "acme\/app" back/, "$what: said");
+}
+
+
+# --- somebody else writes meanwhile ---------------------------------------------------
+
+# Between our write and its undoing, another session delivers another token, and
+# revokes the one that was there before.
+{
+	my $session = open_session($node, 'patient');
+
+	set_stage();
+	$sim->fault('POST', 'variables', 'stall', seconds => 1);
+	said($session, 'BEGIN; ' . $rotate->('gitlab_personal_access_tokens') . "; $refused");
+	$session->send('COMMIT');
+	$sim->wait_for('POST', 'variables');
+	$sim->variable_set(project => 'acme/app', key => 'DEPLOY_PAT', value => 'glpat-sim-frank');
+	$sim->control('PATCH', 'tokens/2', undef, { revoked => JSON::PP::true });
+	$text = said_later($session);
+	$session->close;
+	like($text, qr/ERROR/, 'meanwhile: fails');
+	none_is_dead('meanwhile', $text);
+	is(held('DEPLOY_PAT'), 15, 'meanwhile: what the other one wrote is left alone');
+}
+
 is_alive($node);
 
 done_testing();

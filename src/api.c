@@ -193,8 +193,9 @@ api_log_level(void)
 static bool
 leaves_doubt(HttpExchange *exchange)
 {
-	return exchange->failure == HTTP_ANSWERED ? exchange->status >= 500 :
-		exchange->failure != HTTP_CANNOT_CONNECT;
+	return exchange->resent ||
+		(exchange->failure == HTTP_ANSWERED ? exchange->status >= 500 :
+		 exchange->failure != HTTP_CANNOT_CONNECT);
 }
 
 /* When to make the next attempt, in ms from now; -1 if there is to be none. */
@@ -559,6 +560,7 @@ api_call_judge(ApiCall *call)
 	if (!call->judged)
 	{
 		call->outcome = judge(call);
+		call->in_doubt = call->in_doubt || call->exchange->resent;
 		call->judged = true;
 	}
 	return call->outcome;
@@ -573,10 +575,12 @@ api_call_judge(ApiCall *call)
 bool
 api_came_to_nothing(ApiCall *call)
 {
+	ApiOutcome	outcome = api_call_judge(call);
+
 	if (call->in_doubt)
 		return false;
 	return call->exchange->failure == HTTP_CANNOT_CONNECT ||
-		(api_call_judge(call) == API_REFUSED &&
+		(outcome == API_REFUSED &&
 		 call->exchange->status >= 400 && call->exchange->status < 500);
 }
 

@@ -63,7 +63,8 @@ typedef struct ApiCall
 	bool		repeatable;		/* carrying it out twice does no harm */
 	bool		woken;			/* was sent again after having slept */
 	bool		in_doubt;		/* an attempt that was repeated may have been
-								 * carried out, even later than the last one */
+								 * carried out, even later than the last one;
+								 * known once it is judged */
 	bool		judged;			/* outcome and record are set */
 	ApiOutcome	outcome;
 	struct ApiStatistics *statistics;	/* its client's, or NULL */

@@ -316,7 +316,11 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
-/* The connection stands, TLS included, and the request is about to go out. */
+/*
+ * The connection stands, TLS included, and the request is about to go out.  If it
+ * has done so before, that was on a connection that had been kept, and died
+ * before the answer.
+ */
 static int
 on_connected(void *arg, char *local_ip, char *remote_ip, int local_port,
 			 int remote_port)
@@ -327,6 +331,7 @@ on_connected(void *arg, char *local_ip, char *remote_ip, int local_port,
 	(void) remote_ip;
 	(void) local_port;
 	(void) remote_port;
+	transfer->exchange->resent = transfer->connected;
 	transfer->connected = true;
 	if (transfer->body == NULL)
 		transfer->exchange->sent = true;
@@ -630,6 +635,7 @@ attempt_begin(HttpTransfer *transfer)
 	exchange->waited += transfer->back_off;
 	exchange->attempts++;
 	exchange->sent = false;
+	exchange->resent = false;
 	exchange->slept = false;
 	exchange->status = 0;
 	free_zeroed(exchange->data, exchange->length);

@@ -112,8 +112,8 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
-	bool		in_doubt;		/* an earlier attempt may have been carried out,
-								 * whatever came of the last one */
+	bool		in_doubt;		/* an attempt to carry it out, or to undo it, may
+								 * still take effect, whatever came of others */
 	const char *obstacle;		/* why it can't be undone, or NULL */
 	char	   *undo_path;
 	char	   *undo_body;		/* or NULL */
@@ -1120,9 +1120,10 @@ static void
 learn_outcome(QueuedWrite *write)
 {
 	ApiCall    *call = write->call;
+	bool		done = is_done(write, call);
 
 	write->in_doubt = write->in_doubt || call->in_doubt;
-	if (is_done(write, call))
+	if (done)
 	{
 		write->state = WRITE_DONE;
 		log_write(write);
@@ -1232,10 +1233,55 @@ start_write(QueuedWrite *write)
 	api_call_start(call);
 }
 
+static bool
+is_same_variant(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
+/* Is one of a write's variants one that another write is about, too? */
+static bool
+touches(const QueuedWrite *write, const QueuedWrite *other)
+{
+	return is_same_variant(write->old_variant, other->old_variant) ||
+		is_same_variant(write->old_variant, other->new_variant) ||
+		is_same_variant(write->new_variant, other->old_variant) ||
+		is_same_variant(write->new_variant, other->new_variant);
+}
+
+/* May an attempt of another write yet change what this one makes of it? */
+static bool
+may_be_overtaken(QueuedWrite *write)
+{
+	dlist_iter	outer;
+
+	dlist_foreach(outer, &write->object->siblings->objects)
+	{
+		dlist_iter	inner;
+
+		dlist_foreach(inner, &sibling_of(outer.cur)->writes)
+		{
+			QueuedWrite *other = own_write(inner.cur);
+
+			if (other != write && other->in_doubt && touches(write, other))
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Carries out one write; an error if that can't be done. */
 static void
 carry_out(QueuedWrite *write)
 {
+	if (may_be_overtaken(write))
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("could not %s %s on server \"%s\"",
+						kinds[write->kind].infinitive, write->object->name,
+						write->connection->server_name),
+				 errdetail("GitLab has not answered all requests to change it before, and may still carry one out."),
+				 errhint("The transaction is rolled back; run it again in a while.")));
 	prepare_undo(write);
 	dlist_push_tail(&sent, &write->sent_link);
 	for (;;)
@@ -1309,13 +1355,14 @@ finish_write(QueuedWrite *write, Patience *patience)
 }
 
 /*
- * Is what a write was undone to sure to stay?  Not if an attempt of it was never
- * answered, and so may still be carried out.
+ * Is what a write was undone to sure to stay?  Not if an attempt of it, or of one
+ * that came after it, was never answered, and so may still be carried out.
  */
 static bool
-is_settled(const QueuedWrite *write)
+is_settled(QueuedWrite *write)
 {
-	return write->state == WRITE_DONE && !write->in_doubt;
+	return write->state == WRITE_DONE && !write->in_doubt &&
+		!may_be_overtaken(write);
 }
 
 static void
@@ -1465,9 +1512,8 @@ undo_write(QueuedWrite *write, Patience *patience)
 	undone = api_call_judge(call) == API_SUCCEEDED ||
 		(write->kind == WRITE_DELETE && write->state == WRITE_SENT &&
 		 call->exchange->status == 400);
-	/* neither must an attempt to undo it come after what undoes those before */
-	settled = is_settled(write) &&
-		!(call->in_doubt && write != first_write(write->object));
+	settled = is_settled(write);
+	write->in_doubt = write->in_doubt || call->in_doubt;
 	if (!undone)
 		warn_failed(write, call);
 	else if (!settled)
@@ -1481,7 +1527,7 @@ undo_write(QueuedWrite *write, Patience *patience)
  * the writes that were sent have left.
  */
 static bool
-undo_creation(const QueuedWrite *creation, Patience *patience)
+undo_creation(QueuedWrite *creation, Patience *patience)
 {
 	const QueuedWrite *unsettled = NULL;
 	const dlist_head *own = &creation->object->writes;
@@ -1507,6 +1553,7 @@ undo_creation(const QueuedWrite *creation, Patience *patience)
 		if (call == NULL)
 			return false;
 		deleted = api_call_judge(call) == API_SUCCEEDED;
+		creation->in_doubt = creation->in_doubt || call->in_doubt;
 		/* of those that may have been made, one may be there; or must be */
 		failed = !deleted && !(api_is_absent(call) &&
 							   (unsettled || write != creation));

@@ -1,5 +1,5 @@
-# What a rollback makes of variables that a commit had written: case by case,
-# where t/040_delivery.pl sweeps.
+# What a rollback makes of variables that a commit had written.  Beside what
+# t/040_delivery.pl disturbs: other cases, and transactions of other shapes.
 #
 # Whatever the case: no variable is left with a token that is dead.
 
@@ -40,13 +40,15 @@ my $rotate = sub {
 			WHERE v.project = 'acme/app' AND v.key = 'DEPLOY_PAT'};
 };
 
-# The stage: the variable holds token 2.
+# The stage: the variable holds token 2, or if it is said so, a group's one does.
 sub set_stage
 {
+	my @place = ($_[0] // '') eq 'group' ? (group => 'acme', key => 'GROUP_TOKEN') :
+	  (project => 'acme/app', key => 'DEPLOY_PAT');
+
 	$sim->clear_faults;
 	$sim->reset;
-	$sim->variable_set(project => 'acme/app', key => 'DEPLOY_PAT',
-		value => 'glpat-sim-alice', masked => JSON::PP::true);
+	$sim->variable_set(@place, value => 'glpat-sim-alice', masked => JSON::PP::true);
 	$sim->clear_journal;
 	return;
 }
@@ -211,6 +213,122 @@ foreach my $case ([ 'renamed', sub { $sim->namespace_set('project', 'acme/app', 
 	like($text, qr/ERROR/, 'meanwhile: fails');
 	none_is_dead('meanwhile', $text);
 	is(held('DEPLOY_PAT'), 15, 'meanwhile: what the other one wrote is left alone');
+}
+
+# --- a fault at each request of commits of other shapes --------------------------------
+
+my $new = q{(INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+	VALUES (2, 'made', '{api}', current_date + 90) RETURNING token)};
+my $from = 'WITH new AS (UPDATE gitlab_personal_access_tokens
+	SET expires_at = current_date + 90 WHERE id = 2 RETURNING token)';
+my $variable = q{v.project = 'acme/app' AND v.key = 'DEPLOY_PAT'};
+
+# [name, SQL].  Each delivers a token that replaces number 2, or a new one.
+my @shapes = (
+	[ 'move', "$from UPDATE gitlab_project_variables v
+		SET value = new.token, environment_scope = 'prod' FROM new WHERE $variable" ],
+	[ 'scopes', "$from UPDATE gitlab_project_variables v SET value = new.token FROM new
+		WHERE v.project = 'acme/app' AND v.key IN ('DEPLOY_PAT', 'DATABASE_URL')" ],
+	[ 'twice', "WITH new AS $new UPDATE gitlab_project_variables v SET value = new.token
+			FROM new WHERE $variable;
+		$from UPDATE gitlab_project_variables v SET value = new.token FROM new WHERE $variable" ],
+	[ 'anew', "DELETE FROM gitlab_project_variables v WHERE $variable;
+		$from INSERT INTO gitlab_project_variables (project, key, value)
+			SELECT 'acme/app', 'DEPLOY_PAT', token FROM new" ],
+	[ 'new', "WITH new AS $new INSERT INTO gitlab_project_variables (project, key, value)
+			SELECT 'acme/app', 'MADE', token FROM new;
+		UPDATE gitlab_project_variables v SET environment_scope = 'prod', description = 'moved'
+			WHERE v.project = 'acme/app' AND v.key = 'MADE'" ],
+	[ 'hidden', "$from UPDATE gitlab_project_variables v SET value = new.token FROM new
+		WHERE v.project = 'acme/app' AND v.key IN ('DEPLOY_PAT', 'HIDDEN_TOKEN')" ],
+	# a variable of a group
+	[ 'group', "$from UPDATE gitlab_group_variables v SET value = new.token,
+			environment_scope = 'prod' FROM new
+		WHERE v.group_path = 'acme' AND v.key = 'GROUP_TOKEN'" ]);
+
+# [name, kind, what else the kind takes]
+my @faults = (
+	[ 'reset, the effect later', 'reset', { moment => 'late', delay => 0.2 } ],
+	[ 'reset after the effect', 'reset', { moment => 'after' } ],
+	[ 'reset twice, the effect later', 'reset', { moment => 'late', delay => 0.2, times => 2 } ],
+	[ 'status 403', 'status', { status => 403 } ],
+	[ 'reset after the effect from then on', 'reset', { moment => 'after', times => 0 } ]);
+
+# What all variables hold, by name.
+sub contents
+{
+	return { map {
+		my $scope = $_->{environment_scope} eq '*' ? '' : " ($_->{environment_scope})";
+		("$_->{owner} $_->{key}$scope" => $_->{value})
+	} $sim->variables };
+}
+
+# What is wrong with the outcome, given what was before and all that was said.
+sub violations
+{
+	my ($before, $said) = @_;
+	my $failed = $said =~ /ERROR:/;
+	my @wrong;
+
+	$sim->wait_for_late;
+	my @variables = $sim->variables;
+	my $after = contents();
+	push @wrong, map { "dead: $_->{owner} $_->{key}" } $sim->dead_variables;
+	foreach my $name (sort keys %{ { %$before, %$after } })
+	{
+		my ($owner, $key) = $name =~ /^\w+ (\S+) (\S+)/;
+
+		push @wrong, "failed, but $name is not as it was, unsaid"
+		  if $failed && ($before->{$name} // '') ne ($after->{$name} // '')
+		  && $said !~ /WARNING: .*variable "\Q$key\E"(?: \(\w+\))? of "\Q$owner\E" (?:back as|may not stay)/;
+	}
+	foreach my $token (grep { $failed && $_->{id} > 16 && $_->{state} eq 'active' } $sim->tokens)
+	{
+		push @wrong, "orphan $token->{id}"
+		  unless grep { ($_->{token_id} // 0) == $token->{id} } @variables
+		  or $said =~ /\b$token->{id}\b/
+		  or $said =~ /may (?:exist|have been created)/;
+	}
+	push @wrong, 'a backend crashed' if $said =~ /PANIC|closed the connection unexpectedly/;
+	return join '; ', @wrong;
+}
+
+foreach my $shape (@shapes)
+{
+	# a transaction that fails by itself meets all faults
+	foreach my $end ([ 'committed', '', $faults[0] ], [ 'failed', $refused, @faults ])
+	{
+		my ($outcome, $more, @met) = @$end;
+		my $name = "$shape->[0], $outcome";
+		my $statements = "$shape->[1]; $more";
+
+		set_stage($shape->[0]);
+		my $before = contents();
+		my $session = Session->open($node, verbosity => 'default');
+		$text = said($session, "BEGIN; $statements");
+		my $first = $sim->count + 1;
+		$text .= said($session, 'COMMIT');
+		my $last = $sim->count;
+		$session->close;
+		is($text =~ /ERROR/ ? 'failed' : 'committed', $outcome, "$name: as expected") or note($text);
+		is(violations($before, $text), '', "$name: the outcome is right") or note($text);
+		foreach my $fault (@met)
+		{
+			my ($what, $kind, $takes) = @$fault;
+			my @wrong;
+
+			foreach my $nth ($first .. $last)
+			{
+				set_stage($shape->[0]);
+				$sim->fault('*', '.', $kind, nth => $nth, %$takes);
+				$text = run($statements);
+				$sim->clear_faults;
+				my $violations = violations($before, $text);
+				push @wrong, "at request $nth: $violations\n$text" if $violations;
+			}
+			is(join("\n", @wrong), '', "$name, $what at each request of the commit");
+		}
+	}
 }
 
 is_alive($node);

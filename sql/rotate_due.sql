@@ -11,13 +11,15 @@ CREATE VIEW outcomes AS
 	SELECT owner, token_name, old_id, new_id, outcome,
 			regexp_replace(message, ' \(.*', '') AS message
 		FROM token_rotations;
--- Two tokens that expire soon, one of them used in two places, one that does not.
+-- Two tokens that expire soon, one of them used in two places (of which one is
+-- named twice), one that does not.
 \! test/gitlab_sim/simctl token add id=50 user_id=2 name=deploy scopes='["api"]' expires_at=2090-06-01 >/dev/null
 \! test/gitlab_sim/simctl token add id=51 user_id=8 name=deploy scopes='["read_user"]' expires_at=2090-06-02 >/dev/null
 \! test/gitlab_sim/simctl token add id=52 user_id=8 name=later scopes='["read_user"]' expires_at=2090-09-01 >/dev/null
 INSERT INTO token_deliveries VALUES
 	('deploy', 'alice', 'acme/app', 'DEPLOY_PAT', NULL, 7),
 	('deploy', 'alice', 'acme/web', 'DEPLOY_PAT', '*', 3),
+	('deploy', 'alice', 'acme/web', 'DEPLOY_PAT', NULL, 2),
 	('deploy', 'dave', 'acme/app', 'DATABASE_URL', 'production', 60),
 	('later', 'dave', 'acme/app', 'CONFIG', '*', 7);
 -- What is due must not depend on the day of the test.

@@ -191,11 +191,14 @@ find_due(const Rotations *rotations)
 {
 	static const char *const query =
 		"WITH wanted AS ("
-		"SELECT owner::text AS owner, token_name::text AS token_name,"
-		" max(days)::int AS days, array_agg(project::text) AS projects,"
-		" array_agg(variable::text) AS variables,"
-		" array_agg(coalesce(environment_scope::text, '*')) AS scopes"
-		" FROM %s GROUP BY 1, 2) "
+		"SELECT owner, token_name, max(days) AS days,"
+		" array_agg(project ORDER BY project, variable, scope) AS projects,"
+		" array_agg(variable ORDER BY project, variable, scope) AS variables,"
+		" array_agg(scope ORDER BY project, variable, scope) AS scopes"
+		" FROM (SELECT owner::text, token_name::text, project::text,"
+		" variable::text, coalesce(environment_scope::text, '*') AS scope,"
+		" max(days)::int AS days FROM %s GROUP BY 1, 2, 3, 4, 5) places"
+		" GROUP BY 1, 2) "
 		"SELECT w.owner, w.token_name, w.projects, w.variables, w.scopes,"
 		" t.id, u.id IS NULL AS ownerless"
 		" FROM wanted w LEFT JOIN %s u ON u.username = w.owner"
@@ -536,7 +539,7 @@ gitlab_pat_rotate_due(PG_FUNCTION_ARGS)
 				 errmsg("%d of %d personal access tokens could not be rotated",
 						rotations.failed, rotations.failed + rotations.rotated),
 				 errdetail("The first failure: %s", rotations.first_failure),
-				 errhint("The others are done.")));
+				 rotations.rotated > 0 ? errhint("The others are done.") : 0));
 	SPI_finish();
 	MemoryContextSwitchTo(context);
 	values[0] = Int32GetDatum(rotations.rotated);

@@ -442,7 +442,11 @@ classify(CURLcode code, const HttpTransfer *transfer)
 		case CURLE_OK:
 			return HTTP_ANSWERED;
 		case CURLE_OUT_OF_MEMORY:
-			/* so it was called before 8.6 if a line of the headers is too long */
+
+			/*
+			 * so it was called before 8.6 if a line of the headers is too
+			 * long
+			 */
 			return transfer->header_bytes > 0 &&
 				transfer->exchange->length == 0 ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
 		case CURLE_WRITE_ERROR:

@@ -89,8 +89,8 @@ struct HttpExchange
 	bool		finished;
 	bool		sent;			/* part of the body has gone out; if there is
 								 * none, the request may have */
-	bool		resent;			/* libcurl has sent it again, on a connection of
-								 * its own choice */
+	bool		resent;			/* libcurl has sent it again, on a connection
+								 * of its own choice */
 	bool		slept;			/* nobody drove the attempt for a while */
 	int			attempts;		/* begun so far */
 	HttpFailure failure;		/* of the last attempt */

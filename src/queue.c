@@ -112,8 +112,9 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
-	bool		in_doubt;		/* an attempt to carry it out, or to undo it, may
-								 * still take effect, whatever came of others */
+	bool		in_doubt;		/* an attempt to carry it out, or to undo it,
+								 * may still take effect, whatever came of
+								 * others */
 	const char *obstacle;		/* why it can't be undone, or NULL */
 	char	   *undo_path;
 	char	   *undo_body;		/* or NULL */

@@ -162,7 +162,8 @@ def line_chart(identifier, title, days, field, kind):
     content.append('<polyline class="line %s" points="%s"/>' % (kind, path))
     content += ['<circle class="dot %s" cx="%.1f" cy="%.1f" r="3"><title>%s: %s</title></circle>' % (
         kind, x, y, d["day"], number(d[field])) for (x, y), d in zip(points, days)]
-    content.append(label(points[-1][0] + 10, points[-1][1] + 5, number(days[-1][field]), kind="value"))
+    content.append(label(points[-1][0] + 10, points[-1][1] +
+                   5, number(days[-1][field]), kind="value"))
     content.append(label(plot.left, plot.bottom + 19, days[0]["day"], kind="muted"))
     content.append(label(plot.right, plot.bottom + 19, days[-1]["day"], "end", "muted"))
     return svg(identifier, height, title, "From %s on %s to %s on %s, between %s and %s." % (
@@ -228,7 +229,8 @@ OWNER = ("Owner", lambda t: "%s<small>%s</small>" % (
 TOKEN = ("Token", lambda t: "%s<small>%s</small>" % (name(t["name"]), t["id"]), "name")
 SCOPES = ("Scopes", lambda t: " ".join("<code>%s</code>" % text(s) for s in t["scopes"]), "")
 EXPIRES = ("Expires", lambda t: text(t["expires_at"] or "never"), "date")
-LAST_USED = ("Last used", lambda t: day_of(t["last_used_at"]) if t["last_used_at"] else "never", "date")
+LAST_USED = ("Last used", lambda t: day_of(
+    t["last_used_at"]) if t["last_used_at"] else "never", "date")
 CREATED = ("Created", lambda t: day_of(t["created_at"]), "date")
 
 
@@ -385,7 +387,8 @@ def data_section(data):
     if credential:
         facts.append(("Made with", "the token %s, which %s and sees %s" % (
             name(credential["name"]),
-            "expires on %s, in %s" % (credential["expires_at"], count(credential["days_left"], "day"))
+            "expires on %s, in %s" % (credential["expires_at"],
+                                      count(credential["days_left"], "day"))
             if credential["expires_at"] else "never expires",
             "all tokens" if credential["sees_all_tokens"] else "the tokens of its owner only")))
     facts.append(("Last 30 days", text("%s, %s of them failed; %s, %s of them errors, %s refused by "
@@ -399,7 +402,8 @@ def data_section(data):
         facts.append(("Rate limit", text("%s left after the last refresh" % count(
             last["rate_limit_remaining"], "request"))))
     for job in data["failed_jobs"] or ():
-        facts.append(("Failed job", "%s, at %s" % (name(job["job_name"]), minute_of(job["last_end"]))))
+        facts.append(("Failed job", "%s, at %s" %
+                     (name(job["job_name"]), minute_of(job["last_end"]))))
     return '<section id="data"><h2>About this report</h2><dl class="facts">%s</dl></section>' % "".join(
         "<div><dt>%s</dt><dd>%s</dd></div>" % fact for fact in facts)
 

@@ -26,7 +26,9 @@ use Time::Local qw(timegm);
 my %elsewhere = (
 	'doc/delivery.md' => 't/042_delivery_recipes.pl',
 	'doc/dashboards.md' => 't/061_dashboard_views.pl',
-	'doc/reports.md' => 't/023_reports.pl');
+	'doc/recipes.md' => 't/060_recipes.pl',
+	'doc/reports.md' => 't/023_reports.pl',
+	'doc/versions.md' => 't/014_versions.pl');
 
 # Throwaway; nobody has its private part.
 my $public_key = <<'KEY';

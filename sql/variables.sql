@@ -38,6 +38,15 @@ SELECT outcome($$SELECT * FROM gitlab_group_variables WHERE group_path = '99'$$)
 \! test/gitlab_sim/simctl reset --variables 250
 SELECT count(*), count(DISTINCT (key, environment_scope)) FROM (
 	SELECT * FROM gitlab_project_variables WHERE project = '1') v;
+-- Many projects: those that are being read, and the next ones, are in memory.
+\! test/gitlab_sim/simctl reset --projects 50
+BEGIN;
+DECLARE c CURSOR FOR SELECT project, key FROM gitlab_project_variables
+	WHERE project = ANY (ARRAY(SELECT n::text FROM generate_series(1, 50) n));
+FETCH 1 FROM c;
+SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'GitLab records';
+MOVE ALL FROM c;
+COMMIT;
 \! test/gitlab_sim/simctl reset
 
 -- Where to look must be known: by a constant, a parameter or a join.

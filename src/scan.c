@@ -49,7 +49,9 @@ typedef struct GitLabScan
 	Condition  *conditions;
 	int			nconditions;
 	TransactionView *view;		/* what the transaction makes of records */
-	Stream	  **streams;		/* to be read one after the other */
+	const FilterRequest *request;
+	Stream	  **streams;		/* to be read one after the other; NULL before
+								 * and after that */
 	int			nstreams;
 	int			current;
 } GitLabScan;
@@ -216,32 +218,43 @@ check_version(GitLabScan *scan, const FilterRequest *request)
 }
 
 /*
- * Opens the streams that bring the rows of a request: one for all lookups, or
- * one for each collection.
+ * Plans the streams that bring the rows of a request: one for all lookups, or one
+ * for each collection.
  */
 static void
-open_streams(GitLabScan *scan, const FilterRequest *request)
+plan_streams(GitLabScan *scan, const FilterRequest *request)
 {
-	const Resource *resource = scan->settings->resource;
-
 	check_version(scan, request);
+	scan->request = request;
 	scan->current = 0;
 	scan->nstreams = request->lookup && request->ntargets > 0 ? 1 :
 		request->ntargets;
 	scan->streams = palloc0(sizeof(Stream *) * Max(scan->nstreams, 1));
-	for (int i = 0; i < scan->nstreams; i++)
-	{
-		StreamListing listing = listing_of(scan, request->parameters);
+}
 
-		listing.target = &request->targets[i];
-		/* the first pages of several are read ahead instead */
-		if (scan->nstreams > 1)
-			listing.concurrency = 1;
-		scan->streams[i] = request->lookup ?
-			stream_lookup(scan->client, resource, request->targets,
-						  request->ntargets, scan->settings->concurrency) :
-			stream_list(scan->client, resource, &listing);
-	}
+/* One of them; opened only now, for there may be many, and each takes memory. */
+static Stream *
+open_stream(GitLabScan *scan, int number)
+{
+	const FilterRequest *request = scan->request;
+	const Resource *resource = scan->settings->resource;
+	MemoryContext saved;
+	StreamListing listing;
+
+	if (scan->streams[number])
+		return scan->streams[number];
+	saved = MemoryContextSwitchTo(scan->pass_context);
+	listing = listing_of(scan, request->parameters);
+	listing.target = &request->targets[number];
+	/* the first pages of several are read ahead instead */
+	if (scan->nstreams > 1)
+		listing.concurrency = 1;
+	scan->streams[number] = request->lookup ?
+		stream_lookup(scan->client, resource, request->targets,
+					  request->ntargets, scan->settings->concurrency) :
+		stream_list(scan->client, resource, &listing);
+	MemoryContextSwitchTo(saved);
+	return scan->streams[number];
 }
 
 /* The next record of all streams, in their order. */
@@ -255,8 +268,8 @@ next_record(GitLabScan *scan)
 								scan->current + scan->settings->concurrency);
 
 		for (int i = scan->current; scan->nstreams > 1 && i < ahead; i++)
-			stream_prefetch(scan->streams[i]);
-		record = stream_next(scan->streams[scan->current]);
+			stream_prefetch(open_stream(scan, i));
+		record = stream_next(open_stream(scan, scan->current));
 		if (record)
 			return record;
 		/* one of several is not needed any more; a single one may be rewound */
@@ -329,7 +342,7 @@ next_row(ForeignScanState *node, GitLabScan *scan)
 	{
 		saved = MemoryContextSwitchTo(scan->pass_context);
 		begin_pass(node, scan);
-		open_streams(scan, filter_request(resource, scan->settings->version,
+		plan_streams(scan, filter_request(resource, scan->settings->version,
 										  scan->conditions, scan->nconditions,
 										  transaction_view_differs(scan->view),
 										  false));
@@ -354,7 +367,7 @@ count_records(GitLabScan *scan, const FilterRequest *request)
 	bool		revoked;
 	int64		count = 0;
 
-	open_streams(scan, request);
+	plan_streams(scan, request);
 	while ((record = next_view(scan, &revoked)) != NULL)
 	{
 		MemoryContext saved = MemoryContextSwitchTo(scan->row_context);
@@ -443,9 +456,8 @@ gitlab_ReScanForeignScan(ForeignScanState *node)
 	if ((node->ss.ps.chgParam == NULL || scan->nconditions == 0) &&
 		scan->kind == SCAN_ROWS)
 	{
-		if (scan->nstreams == 0)
-			return;
-		if (scan->nstreams == 1 && stream_rewind(scan->streams[0]))
+		if (scan->nstreams == 0 ||
+			(scan->nstreams == 1 && stream_rewind(open_stream(scan, 0))))
 		{
 			scan->current = 0;
 			transaction_view_rewind(scan->view);

@@ -35,6 +35,51 @@ INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
 DELETE FROM gitlab_personal_access_tokens WHERE name = 'kept' AND active;
 ROLLBACK;
 
+-- variables: seen as they will be, written, put back
+SELECT count(*), count(value) FROM gitlab_project_variables WHERE project = 'acme/app';
+SELECT v.project, v.key FROM (VALUES ('acme/app'), ('acme/web')) AS p (project)
+	JOIN gitlab_project_variables v ON v.project = p.project AND v.key IN ('DEPLOY_PAT', 'NONE');
+SELECT count(*) FROM gitlab_project_variables WHERE project IN ('acme/app', 'acme/web');
+BEGIN;
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/app', 'MADE', 'one');
+SAVEPOINT s;
+UPDATE gitlab_project_variables SET value = 'two', environment_scope = 'prod'
+	WHERE project = 'acme/app' AND key IN ('MADE', 'CONFIG') RETURNING key, value;
+DELETE FROM gitlab_project_variables v USING generate_series(1, 2)
+	WHERE v.project = 'acme/app' AND v.key = 'DATABASE_URL' AND v.environment_scope = '*';
+SELECT key, environment_scope, repeat(value, 99) = '' FROM gitlab_project_variables
+	WHERE project = 'acme/app' AND length(repeat(coalesce(value, 'x'), 999)) > 0;
+ROLLBACK TO s;
+DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'HIDDEN_TOKEN';
+INSERT INTO gitlab_project_variables (project, key, value, hidden)
+	VALUES ('acme/app', 'HIDDEN_TOKEN', 'hidden-again', true) RETURNING value, masked;
+COMMIT;
+WITH new AS (UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 60
+	WHERE id = 3 RETURNING token)
+UPDATE gitlab_project_variables v SET value = new.token FROM new
+	WHERE v.project = 'acme/web' AND v.key = 'DEPLOY_PAT';
+BEGIN;
+INSERT INTO gitlab_group_variables (group_path, key, value) VALUES ('acme', 'MADE', 'one');
+UPDATE gitlab_project_variables SET value = 'three', environment_scope = 'prod'
+	WHERE project = 'acme/app' AND key = 'MADE';
+DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'CONFIG';
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/app', 'not a key', 'x');
+COMMIT;
+\! test/gitlab_sim/simctl fault PUT variables reset moment=after
+\! test/gitlab_sim/simctl fault PUT variables status status=403 nth=2
+BEGIN;
+UPDATE gitlab_project_variables SET value = 'in doubt' WHERE project = 'acme/app' AND key = 'CONFIG';
+DELETE FROM gitlab_personal_access_tokens WHERE name = 'second';
+COMMIT;
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/web', 'DEPLOY_PAT', 'x');
+UPDATE gitlab_project_variables SET value = 'x' WHERE key = 'CONFIG';
+CREATE TABLE deliveries (token_name text, owner text, project text, variable text,
+	environment_scope text, days integer);
+INSERT INTO deliveries VALUES ('alice read', 'alice', 'acme/web', 'DEPLOY_PAT', '*', 100000),
+	('none', 'alice', 'acme/web', 'DEPLOY_PAT', '*', 1), ('kept', 'alice', 'acme/web', 'NONE', '*', 99);
+CALL gitlab_pat_rotate_due('deliveries', dry_run => true);
+CALL gitlab_pat_rotate_due('deliveries');
+
 -- errors of all kinds
 INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
 	VALUES (2, 'refused', '{no_such_scope}', current_date + 30);

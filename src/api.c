@@ -275,40 +275,6 @@ api_parameter(const char *name, const char *value)
 }
 
 /*
- * Wipes the secrets in a record: of a new token, and of a variable.  json-c
- * gives no other access to a string's memory than this.
- */
-static void
-wipe_secrets(JsonRecord *record)
-{
-	static const char *const names[] = {"token", "value"};
-
-	for (int i = 0; i < (int) lengthof(names); i++)
-	{
-		JsonRecord *secret;
-
-		if (json_object_is_type(record, json_type_object) &&
-			json_object_object_get_ex(record, names[i], &secret) &&
-			json_object_is_type(secret, json_type_string))
-			explicit_bzero(unconstify(char *, json_object_get_string(secret)),
-						   json_object_get_string_len(secret));
-	}
-}
-
-/* Frees a record, or an array of them, and wipes the secrets that it holds. */
-void
-api_free_record(void *record)
-{
-	size_t		n = json_object_is_type(record, json_type_array) ?
-		json_object_array_length(record) : 0;
-
-	wipe_secrets(record);
-	for (size_t i = 0; i < n; i++)
-		wipe_secrets(json_object_array_get_idx(record, i));
-	json_object_put(record);
-}
-
-/*
  * Makes a call; method is a string constant, path goes below the API's root
  * and is percent-encoded, body is JSON in UTF-8 or NULL.  The call holds a
  * reference to the connection.  Returns NULL when memory is short.
@@ -331,7 +297,7 @@ api_call_create(Connection *connection, const char *method, const char *path,
 	call->repeatable = strcmp(method, "POST") != 0;
 	call->exchange->owner = call;
 	call->exchange->policy = after_attempt;
-	call->exchange->attachment_free = api_free_record;
+	call->exchange->attachment_free = resource_free_record;
 	/* a POST without a body would bypass the check against resending */
 	if (body || !call->repeatable)
 		http_set_body(call->exchange, body ? body : "{}");

@@ -116,7 +116,6 @@ extern int	api_sqlstate(const ApiCall *call);
 extern int64 api_integer_header(HttpExchange *exchange, const char *name);
 extern void api_describe(ApiCall *call, char *buf, size_t size);
 extern void api_call_free(ApiCall *call);
-extern void api_free_record(void *record);
 
 /* Calls; these raise errors */
 extern int	api_wait(ApiCall **calls, int ncalls);

@@ -170,7 +170,7 @@ free_write(QueuedWrite *write)
 {
 	if (write->call)
 		api_call_free(write->call);
-	api_free_record(write->fields);
+	resource_free_record(write->fields);
 	wipe(write->body);
 	wipe(write->undo_body);
 	wipe(write->old_value);
@@ -182,9 +182,9 @@ free_object(QueuedObject *object)
 {
 	if (object->call)
 		api_call_free(object->call);
-	api_free_record(object->row);
-	api_free_record(object->shown);
-	api_free_record(object->state);
+	resource_free_record(object->row);
+	resource_free_record(object->shown);
+	resource_free_record(object->state);
 }
 
 /* Forgets everything; what was sent and not answered is given up. */
@@ -511,8 +511,8 @@ make_object(const RemoteChange *change, const Resource *resource,
 }
 
 /*
- * Enters a write.  The record of fields gets an owner more.  The queue is only
- * changed when nothing can fail any more.
+ * Enters a write, with copies of what it is given.  The queue is only changed
+ * when nothing can fail any more.
  */
 static void
 enter_write(const RemoteChange *change, const Resource *resource,
@@ -548,8 +548,9 @@ enter_write(const RemoteChange *change, const Resource *resource,
 		moved = resource_text(fields, resource->variant);
 		write->new_variant = pstrdup(moved ? moved : write->old_variant);
 	}
-	write->connection = connection_retain(api_connection(change->client));
-	write->fields = json_object_get(fields);
+	write->connection = api_connection(change->client);
+	write->fields = fields ? copy_record(fields) : NULL;
+	(void) connection_retain(write->connection);
 	MemoryContextSwitchTo(saved);
 
 	if (is_new)
@@ -684,7 +685,7 @@ show_object(QueuedObject *object, JsonRecord *base, CommandId curcid)
 	bool		there = object->variant != NULL;
 	dlist_iter	iter;
 
-	api_free_record(object->shown);
+	resource_free_record(object->shown);
 	object->shown = NULL;
 	if (base == NULL)
 		base = object->row;
@@ -1143,7 +1144,7 @@ advance_state(QueuedWrite *write)
 		put_over(object->state, write->fields);
 	else
 	{
-		api_free_record(object->state);
+		resource_free_record(object->state);
 		object->state = write->kind == WRITE_CREATE ?
 			copy_record(write->fields) : NULL;
 	}

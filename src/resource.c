@@ -818,10 +818,41 @@ resource_fill_slot(const Resource *resource, const ResourceField **fields,
  * ----------
  */
 
+/*
+ * Overwrites the secrets in a record: of a new token, and of a variable.  json-c
+ * gives no other access to a string's memory than this.
+ */
 static void
-put_json(void *arg)
+wipe_secrets(JsonRecord *record)
 {
-	json_object_put(arg);
+	static const char *const names[] = {"token", "value"};
+
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		JsonRecord *secret;
+
+		if (json_object_is_type(record, json_type_object) &&
+			json_object_object_get_ex(record, names[i], &secret) &&
+			json_object_is_type(secret, json_type_string))
+			explicit_bzero(unconstify(char *, json_object_get_string(secret)),
+						   json_object_get_string_len(secret));
+	}
+}
+
+/*
+ * Frees a record, or an array of them, and overwrites the secrets in it, which
+ * nobody else must need any more.
+ */
+void
+resource_free_record(void *record)
+{
+	size_t		n = json_object_is_type(record, json_type_array) ?
+		json_object_array_length(record) : 0;
+
+	wipe_secrets(record);
+	for (size_t i = 0; i < n; i++)
+		wipe_secrets(json_object_array_get_idx(record, i));
+	json_object_put(record);
 }
 
 /* json-c returns NULL when memory is short. */
@@ -844,7 +875,7 @@ resource_new_record(void)
 {
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
-	callback->func = put_json;
+	callback->func = resource_free_record;
 	callback->arg = checked_json(json_object_new_object());
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	return callback->arg;
@@ -949,9 +980,13 @@ resource_json(JsonRecord *record)
 	const char *text = json_object_to_json_string_ext(record,
 													  JSON_C_TO_STRING_PLAIN);
 
+	char	   *copy;
+
 	if (text == NULL)
 		checked_json(NULL);
-	return pstrdup(text);
+	copy = pstrdup(text);
+	explicit_bzero(unconstify(char *, text), strlen(text));
+	return copy;
 }
 
 /*

@@ -189,6 +189,7 @@ extern char *resource_path(const Resource *resource, const char *container,
 						   const char *key);
 extern const char *resource_text(JsonRecord *record, const char *name);
 extern JsonRecord *resource_new_record(void);
+extern void resource_free_record(void *record);
 extern void resource_set(JsonRecord *record, const ResourceValue *value);
 extern char *resource_json(JsonRecord *record);
 extern JsonRecord *resource_draft(const Resource *resource,

@@ -307,6 +307,46 @@ UPDATE gitlab_project_variables SET description = 'no longer hidden'
 UPDATE gitlab_project_variables SET value = 'first' WHERE project = 'acme/app' AND key = 'CONFIG';
 COMMIT;
 \! test/gitlab_sim/simctl journal | grep -v '^GET'
+-- Nor does a commit begin that would revoke a token which it delivers: one that
+-- was created under a savepoint that is gone, or that was deleted or replaced
+-- since.  psql remembers its secret.
+\! test/gitlab_sim/simctl reset
+:clear
+BEGIN;
+SAVEPOINT s;
+INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+	VALUES (2, 'gone', '{api}', current_date + 30) RETURNING token \gset
+ROLLBACK TO s;
+UPDATE gitlab_project_variables SET value = :'token'
+	WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
+COMMIT;
+BEGIN;
+WITH new AS (INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+		VALUES (2, 'alice api', '{api}', current_date + 30) RETURNING token)
+	UPDATE gitlab_project_variables v SET value = new.token FROM new
+		WHERE v.project = 'acme/app' AND v.key = 'DEPLOY_PAT';
+DELETE FROM gitlab_personal_access_tokens WHERE name = 'alice api';
+COMMIT;
+BEGIN;
+WITH new AS (INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+		VALUES (2, 'twice', '{api}', current_date + 30) RETURNING token)
+	INSERT INTO gitlab_project_variables (project, key, value) SELECT 'acme/app', 'TWICE', token FROM new;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 31
+	WHERE name = 'twice' AND active RETURNING token \gset
+COMMIT;
+\! test/gitlab_sim/simctl journal | grep variables | grep -v '^GET'
+-- It does if the variable has got another one in the end, or is gone.
+BEGIN;
+INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+	VALUES (2, 'first', '{api}', current_date + 30) RETURNING token \gset
+UPDATE gitlab_project_variables SET value = :'token' WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/app', 'TWICE', :'token');
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 31
+	WHERE name = 'first' AND active RETURNING token \gset
+UPDATE gitlab_project_variables SET value = :'token' WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
+DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'TWICE';
+COMMIT;
+\! test/gitlab_sim/simctl dead-variables
 -- Of groups, scopes need a paid tier; without it GitLab drops them silently.
 \! test/gitlab_sim/simctl set group_variable_scopes=false
 INSERT INTO gitlab_group_variables (group_path, key, value, environment_scope)

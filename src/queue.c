@@ -1304,14 +1304,37 @@ carry_out(QueuedWrite *write)
 	write->call = NULL;
 }
 
+/*
+ * The name of an object that will have a value with this hash, by
+ * resource_text_hash(); NULL if there is none.
+ */
+const char *
+queue_find_value(uint64 hash)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &objects)
+	{
+		QueuedObject *object = object_of(iter.cur);
+		uint64		found = 0;
+
+		if (final_variant(object) == NULL)
+			continue;
+		for (dlist_node *node = object->writes.head.prev;
+			 found == 0 && node != &object->writes.head; node = node->prev)
+			found = resource_text_hash(own_write(node)->fields, "value");
+		if (found == hash)
+			return object->name;
+	}
+	return NULL;
+}
+
 /* Carries out all that is queued.  Raises errors. */
 void
 queue_write(void)
 {
 	dlist_iter	iter;
 
-	if (queue_is_empty())
-		return;
 	read_objects();
 	mark_last();
 	for (int last = 0; last <= 1; last++)

@@ -58,6 +58,7 @@ extern JsonRecord *queue_view_rest(QueueView *view);
 extern void queue_view_rewind(QueueView *view);
 
 /* Before the commit; raises errors */
+extern const char *queue_find_value(uint64 hash);
 extern void queue_write(void);
 
 /* At the end; nothing above WARNING */

@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "http.h"
@@ -767,6 +768,16 @@ resource_text(JsonRecord *record, const char *name)
 		!json_object_is_type(value, json_type_string))
 		return NULL;
 	return json_object_get_string(value);
+}
+
+/* A hash of such a string, by which a secret is known again; 0 if it is none. */
+uint64
+resource_text_hash(JsonRecord *record, const char *name)
+{
+	const char *text = resource_text(record, name);
+
+	return text ? hash_bytes_extended((const unsigned char *) text,
+									  strlen(text), 0) : 0;
 }
 
 /* The same for the id. */

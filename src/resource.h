@@ -188,6 +188,7 @@ extern void resource_fill_slot(const Resource *resource,
 extern char *resource_path(const Resource *resource, const char *container,
 						   const char *key);
 extern const char *resource_text(JsonRecord *record, const char *name);
+extern uint64 resource_text_hash(JsonRecord *record, const char *name);
 extern JsonRecord *resource_new_record(void);
 extern void resource_free_record(void *record);
 extern void resource_set(JsonRecord *record, const ResourceValue *value);

@@ -56,6 +56,7 @@ typedef struct Debt
 	Oid			userid;
 	int64		id;				/* the token to revoke; 0: not known yet */
 	int64		other_id;		/* rotated: the old one; replaced: the new one */
+	uint64		secret_hash;	/* of what was created; 0: not known */
 	ApiCall    *call;			/* under way, or NULL */
 	const char *role;
 	const char *table;
@@ -458,6 +459,7 @@ post_for_debt(const RemoteChange *change, Debt *debt, const char *path,
 	}
 	debt->call = NULL;
 	api_adopt(change->client, call);
+	debt->secret_hash = resource_text_hash(call->record, "token");
 	assign_token(debt, *id);
 	return call;
 }
@@ -927,6 +929,37 @@ warn_rotated(Debt *debt)
  * ----------
  */
 
+/*
+ * Raises an error if a variable is to be given the secret of a token that the
+ * transaction has created, and which its commit will revoke.
+ */
+static void
+check_deliveries(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &debts)
+	{
+		Debt	   *debt = dlist_container(Debt, link, iter.cur);
+		bool		undone = debt->kind == DEBT_CREATED && debt->undone;
+		const char *name;
+
+		if (debt->secret_hash == 0 ||
+			!(undone || find_debt(debt->connection->serverid, debt->id, is_change)))
+			continue;
+		name = queue_find_value(debt->secret_hash);
+		if (name)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("%s would get the secret of personal access token " INT64_FORMAT ", which the transaction revokes",
+							name, debt->id),
+					 undone ?
+					 errdetail("The token was created under a savepoint, or in an exception block, that was rolled back.") :
+					 errdetail("The token was deleted or replaced after its creation."),
+					 errhint("The transaction is rolled back; nothing has been changed.")));
+	}
+}
+
 /* A revocation failed with 401: was the credential rotated meanwhile? */
 static bool
 renew_credential(Connection *connection)
@@ -1180,7 +1213,11 @@ on_transaction(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			queue_write();
+			if (!queue_is_empty())
+			{
+				check_deliveries();
+				queue_write();
+			}
 			pay_before_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:

@@ -86,6 +86,9 @@ FROM (VALUES (''), (' '), ('gitlab.example.com'), ('ftp://gitlab.example.com'),
 	(E'https://gitlab.example.com\r\nX: y'),
 	('https://gitlab.example.com?private_token=x'),
 	('https://gitlab.example.com#readme')) AS t (value);
+-- Other clients want the path of the API.
+SELECT try_server('url', value)
+FROM (VALUES ('https://gitlab.example.com/api/v4'), ('https://gitlab.example.com/gitlab/api/v4/')) AS v (value);
 -- Every user can read a server's options, so credentials do not belong there;
 -- nor does the message show them.
 SELECT try_server('url', 'https://user:secret@gitlab.example.com');

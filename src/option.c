@@ -242,6 +242,19 @@ refuse_credentials(const OptionSpec *spec, bool proxy)
 			 errhint("The API token belongs into the option \"token\" of a user mapping.")));
 }
 
+/* Does a URL end with the path of the API, as other clients want it? */
+static bool
+has_api_path(const char *url)
+{
+	static const char path[] = "/api/v4";
+	size_t		length = strlen(url);
+
+	while (length > 0 && url[length - 1] == '/')
+		length--;
+	return length >= strlen(path) &&
+		strncmp(url + length - strlen(path), path, strlen(path)) == 0;
+}
+
 static void
 check_url(const OptionSpec *spec, const char *value, bool insecure_allowed)
 {
@@ -267,6 +280,9 @@ check_url(const OptionSpec *spec, const char *value, bool insecure_allowed)
 			refuse_value(spec, value,
 						 "The URL must not have a query or a fragment.");
 	}
+	if (!proxy && has_api_path(value))
+		refuse_value(spec, value,
+					 "The value is the base URL of the instance: \"/api/v4\" is added.");
 	if (!proxy && plain && !loopback && !insecure_allowed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

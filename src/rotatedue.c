@@ -121,9 +121,32 @@ table_argument(FunctionCallInfo fcinfo, int argument, const char *name)
 	return table_name(relid);
 }
 
+/* Raises an error unless a table has some columns. */
+static void
+check_columns(Oid relid, const char *const *columns, int ncolumns)
+{
+	StringInfoData all;
+
+	initStringInfo(&all);
+	for (int i = 0; i < ncolumns; i++)
+		appendStringInfo(&all, "%s%s", i > 0 ? ", " : "", columns[i]);
+	for (int i = 0; i < ncolumns; i++)
+		if (get_attnum(relid, columns[i]) == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("\"%s\" has no column \"%s\"", get_rel_name(relid),
+							columns[i]),
+					 errhint("It needs the columns %s.", all.data)));
+}
+
 static void
 read_arguments(FunctionCallInfo fcinfo, Rotations *rotations)
 {
+	static const char *const of_deliveries[] = {"token_name", "owner", "project",
+	"variable", "environment_scope", "days"};
+	static const char *const of_log[] = {"at", "owner", "token_name", "old_id",
+	"new_id", "outcome", "message"};
+
 	if (PG_ARGISNULL(ARG_DELIVERIES) || PG_ARGISNULL(ARG_LIFETIME) ||
 		PG_ARGISNULL(ARG_DRY_RUN))
 		ereport(ERROR,
@@ -138,6 +161,10 @@ read_arguments(FunctionCallInfo fcinfo, Rotations *rotations)
 										  "gitlab_project_variables");
 	rotations->lifetime = PG_GETARG_INT32(ARG_LIFETIME);
 	rotations->dry_run = PG_GETARG_BOOL(ARG_DRY_RUN);
+	check_columns(PG_GETARG_OID(ARG_DELIVERIES), of_deliveries,
+				  lengthof(of_deliveries));
+	if (rotations->log)
+		check_columns(PG_GETARG_OID(ARG_LOG), of_log, lengthof(of_log));
 	if (rotations->lifetime < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -519,10 +546,6 @@ gitlab_pat_rotate_due(PG_FUNCTION_ARGS)
 		List	   *due;
 		ListCell   *lc;
 
-		/* better now than after the first rotation */
-		if (rotations.log)
-			run(psprintf("SELECT at, owner, token_name, old_id, new_id, outcome, message FROM %s LIMIT 0",
-						 rotations.log), 0, NULL, NULL, NULL);
 		due = find_due(&rotations);
 		foreach(lc, due)
 			deliver(&rotations, lfirst(lc));
@@ -539,7 +562,8 @@ gitlab_pat_rotate_due(PG_FUNCTION_ARGS)
 				 errmsg("%d of %d personal access tokens could not be rotated",
 						rotations.failed, rotations.failed + rotations.rotated),
 				 errdetail("The first failure: %s", rotations.first_failure),
-				 rotations.rotated > 0 ? errhint("The others are done.") : 0));
+				 rotations.rotated > 0 && !rotations.dry_run ?
+				 errhint("The others are done.") : 0));
 	SPI_finish();
 	MemoryContextSwitchTo(context);
 	values[0] = Int32GetDatum(rotations.rotated);

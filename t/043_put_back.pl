@@ -16,6 +16,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Session;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 my $sim = GitLabSim->start;
 my $node = gitlab_cluster(
@@ -267,7 +268,7 @@ sub contents
 sub violations
 {
 	my ($before, $said) = @_;
-	my $failed = $said =~ /ERROR:/;
+	my $failed = $said =~ /ERROR:|FATAL:/;
 	my @wrong;
 
 	$sim->wait_for_late;
@@ -289,7 +290,7 @@ sub violations
 		  or $said =~ /\b$token->{id}\b/
 		  or $said =~ /may (?:exist|have been created)/;
 	}
-	push @wrong, 'a backend crashed' if $said =~ /PANIC|closed the connection unexpectedly/;
+	push @wrong, 'a backend crashed' if $said =~ /PANIC/;
 	return join '; ', @wrong;
 }
 
@@ -328,6 +329,70 @@ foreach my $shape (@shapes)
 			}
 			is(join("\n", @wrong), '', "$name, $what at each request of the commit");
 		}
+	}
+}
+
+
+# --- interrupted at each request of a commit that fails, and of its rollback ----------------
+
+my $log_offset = -s $node->logfile;
+
+# What the server's log has had to say since the last call.
+sub log_tail
+{
+	my $tail = slurp_file($node->logfile, $log_offset);
+
+	$log_offset = -s $node->logfile;
+	return $tail;
+}
+
+foreach my $shape (grep { $_->[0] =~ /^(?:scopes|anew)$/ } @shapes)
+{
+	my $commit = sub {
+		my ($prepare, $act) = @_;
+		my $session = open_session($node, 'patient');
+
+		said($session, "BEGIN; $shape->[1]; $refused");
+		$sim->clear_journal;
+		$prepare->() if $prepare;
+		log_tail();
+		$session->send('COMMIT');
+		$act->($session) if $act;
+		$text = said_later($session);
+		$session->close;
+		return;
+	};
+
+	set_stage();
+	$commit->();
+	my $requests = $sim->count;
+	foreach my $signal (qw(INT TERM))
+	{
+		my @wrong;
+
+		foreach my $moment (qw(before after))
+		{
+			foreach my $nth (1 .. $requests)
+			{
+				set_stage();
+				my $before = contents();
+				my $stall = sub {
+					$sim->fault('*', '.', 'stall', nth => $nth, moment => $moment, seconds => 1);
+				};
+				$commit->($stall, sub {
+					my ($session) = @_;
+
+					$sim->wait_for('*', '.', $nth);
+					sleep 0.02;
+					signal_backend($session, $signal);
+					wait_until_gone($session) if $signal eq 'TERM';
+				});
+				# what a rollback has said to nobody is in the log
+				my $violations = violations($before, $text . log_tail());
+				push @wrong, "$moment the effect of request $nth: $violations\n$text" if $violations;
+			}
+		}
+		is(join("\n", @wrong), '', "$shape->[0], SIG$signal while each of $requests requests stalls");
 	}
 }
 

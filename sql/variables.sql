@@ -261,6 +261,17 @@ UPDATE gitlab_project_variables SET value = 'too short for a masked one'
 	WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
 COMMIT;
 \! test/gitlab_sim/simctl variables | grep acme/app
+-- What was created is not in the way of what is put back.
+BEGIN;
+INSERT INTO gitlab_project_variables (project, key, value, environment_scope)
+	VALUES ('acme/web', 'DEPLOY_PAT', 'new', 'prod');
+UPDATE gitlab_project_variables SET environment_scope = 'between'
+	WHERE project = 'acme/web' AND key = 'DEPLOY_PAT' AND environment_scope = '*';
+UPDATE gitlab_project_variables SET environment_scope = '*'
+	WHERE project = 'acme/web' AND key = 'DEPLOY_PAT' AND environment_scope = 'prod';
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/web', 'no key', 'x');
+COMMIT;
+\! test/gitlab_sim/simctl variables | grep acme/web
 INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/web', 'no key', 'x');
 INSERT INTO gitlab_project_variables (project, key, value) VALUES ('no/such', 'X', 'x');
 -- What is known to fail is not begun.

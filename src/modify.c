@@ -432,7 +432,7 @@ updated_values(const GitLabModify *modify, Bitmapset *named,
 			(!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, named) &&
 			 row->tts_isnull[i] == slot->tts_isnull[i] &&
 			 (slot->tts_isnull[i] ||
-			  datumIsEqual(row->tts_values[i], slot->tts_values[i],
+			  datum_image_eq(row->tts_values[i], slot->tts_values[i],
 						   attr->attbyval, attr->attlen))))
 			continue;
 		if (!(field->flags & FIELD_UPDATE))

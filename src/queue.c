@@ -90,6 +90,7 @@ typedef struct QueuedObject
 	bool		read;
 	ApiCall    *call;			/* that reads it, or NULL */
 	JsonRecord *state;			/* in GitLab; NULL: it is not there */
+	bool		removed;		/* a rollback has seen to its deletion */
 } QueuedObject;
 
 typedef struct QueuedWrite
@@ -1552,10 +1553,11 @@ undo_write(QueuedWrite *write, Patience *patience)
  * the writes that were sent have left.
  */
 static bool
-undo_creation(QueuedWrite *creation, Patience *patience)
+undo_creation(QueuedObject *object, Patience *patience)
 {
+	QueuedWrite *creation = first_write(object);
 	const QueuedWrite *unsettled = NULL;
-	const dlist_head *own = &creation->object->writes;
+	const dlist_head *own = &object->writes;
 
 	for (dlist_node *node = own->head.prev; node != &own->head; node = node->prev)
 	{
@@ -1579,9 +1581,8 @@ undo_creation(QueuedWrite *creation, Patience *patience)
 			return false;
 		deleted = api_call_judge(call) == API_SUCCEEDED;
 		creation->in_doubt = creation->in_doubt || call->in_doubt;
-		/* of those that may have been made, one may be there; or must be */
-		failed = !deleted && !(api_is_absent(call) &&
-							   (unsettled || write != creation));
+		/* a write that was not answered may not have moved it there */
+		failed = !deleted && !(write->state == WRITE_SENT && api_is_absent(call));
 		if (failed)
 			warn_failed(creation, call);
 		api_call_free(call);
@@ -1614,10 +1615,14 @@ queue_put_back(Patience *patience)
 
 		if (!may_be_done(write))
 			continue;
-		if (write->kind == WRITE_CREATE)
-			sure = undo_creation(write, patience) && sure;
-		else if (write->object->variant)
+		if (write->object->variant)
 			sure = undo_write(write, patience) && sure;
+		else if (!write->object->removed)
+		{
+			/* at once, or it could be in the way of what follows */
+			write->object->removed = true;
+			sure = undo_creation(write->object, patience) && sure;
+		}
 	}
 	return sure;
 }

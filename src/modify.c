@@ -433,7 +433,7 @@ updated_values(const GitLabModify *modify, Bitmapset *named,
 			 row->tts_isnull[i] == slot->tts_isnull[i] &&
 			 (slot->tts_isnull[i] ||
 			  datum_image_eq(row->tts_values[i], slot->tts_values[i],
-						   attr->attbyval, attr->attlen))))
+							 attr->attbyval, attr->attlen))))
 			continue;
 		if (!(field->flags & FIELD_UPDATE))
 			refuse_column(modify->settings->resource, modify->rel, i + 1);

@@ -866,14 +866,20 @@ resource_free_record(void *record)
 	json_object_put(record);
 }
 
+pg_noreturn static void
+report_no_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
+			 errmsg("out of memory")));
+}
+
 /* json-c returns NULL when memory is short. */
 static JsonRecord *
 checked_json(JsonRecord *object)
 {
 	if (object == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		report_no_memory();
 	return object;
 }
 
@@ -900,7 +906,7 @@ add_member(JsonRecord *object, const char *name,
 	if (json_object_object_add(object, name, value) != 0)
 	{
 		json_object_put(value);
-		checked_json(NULL);
+		report_no_memory();
 	}
 }
 
@@ -933,7 +939,7 @@ add_text_array(JsonRecord *object, const ResourceField *field,
 							field->name)));
 		if (json_object_array_add(array,
 								  json_from_string(TextDatumGetCString(elems[i]))) != 0)
-			checked_json(NULL);
+			report_no_memory();
 	}
 }
 
@@ -990,11 +996,10 @@ resource_json(JsonRecord *record)
 {
 	const char *text = json_object_to_json_string_ext(record,
 													  JSON_C_TO_STRING_PLAIN);
-
 	char	   *copy;
 
 	if (text == NULL)
-		checked_json(NULL);
+		report_no_memory();
 	copy = pstrdup(text);
 	explicit_bzero(unconstify(char *, text), strlen(text));
 	return copy;

@@ -4,25 +4,25 @@ EXTENSION = gitlab_pat_fdw
 MODULE_big = gitlab_pat_fdw
 DATA = $(sort $(wildcard $(EXTENSION)--*.sql))
 OBJS = gitlab_pat_fdw.o \
-	src/analyze.o \
-	src/api.o \
-	src/connection.o \
-	src/filter.o \
-	src/functions.o \
-	src/http.o \
-	src/modify.o \
-	src/option.o \
-	src/plan.o \
-	src/pushdown.o \
-	src/queue.o \
-	src/quiet.o \
-	src/resource.o \
-	src/rotatedue.o \
-	src/scan.o \
-	src/selfrotate.o \
-	src/stream.o \
-	src/token.o \
-	src/transaction.o
+	src/fdw/analyze.o \
+	src/gitlab/api.o \
+	src/gitlab/connection.o \
+	src/gitlab/filter.o \
+	src/sql/functions.o \
+	src/http/http.o \
+	src/fdw/modify.o \
+	src/gitlab/option.o \
+	src/fdw/plan.o \
+	src/fdw/pushdown.o \
+	src/change/queue.o \
+	src/change/quiet.o \
+	src/gitlab/resource.o \
+	src/sql/rotate_due.o \
+	src/fdw/scan.o \
+	src/sql/rotate_self.o \
+	src/gitlab/stream.o \
+	src/fdw/token.o \
+	src/change/transaction.o
 
 # The version stands in the control file only.
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
@@ -56,7 +56,7 @@ include $(PGXS)
 # How the specs of the isolation tests get to know the simulator.
 installcheck: export PGOPTIONS += -c gitlab_sim.url=$(GITLAB_SIM_URL)
 
-$(OBJS): $(wildcard src/*.h) $(EXTENSION).control
+$(OBJS): $(wildcard src/*.h src/*/*.h) $(EXTENSION).control
 
 # The commit that is checked out, as PGXN takes it.  It is the same, byte by byte,
 # in every clone: entries have the time of the commit, and zip notes local time.

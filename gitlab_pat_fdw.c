@@ -28,13 +28,13 @@
 #include <limits.h>
 
 #include "foreign/fdwapi.h"
-#include "src/api.h"
-#include "src/compat.h"
-#include "src/modify.h"
-#include "src/plan.h"
-#include "src/quiet.h"
-#include "src/scan.h"
-#include "src/transaction.h"
+#include "gitlab/api.h"
+#include "compat.h"
+#include "fdw/modify.h"
+#include "fdw/plan.h"
+#include "change/quiet.h"
+#include "fdw/scan.h"
+#include "change/transaction.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 

@@ -291,12 +291,12 @@ sub test_values
 	return;
 }
 
-# Whether an option is for superusers, as src/option.c, the extension, and the
+# Whether an option is for superusers, as src/gitlab/option.c, the extension, and the
 # document say.
 sub test_privilege
 {
 	my ($context, $name, $text) = @_;
-	my ($privilege) = source('src/option.c') =~ /\{"$name", \w+, \w+, (\w+), /;
+	my ($privilege) = source('src/gitlab/option.c') =~ /\{"$name", \w+, \w+, (\w+), /;
 
 	return 0 if $privilege eq 'ANYBODY' && $text !~ /superuser/;
 	my $value = $privilege eq 'SUPERUSER_IF_FALSE' ? 'false' : '/nowhere';
@@ -307,10 +307,10 @@ sub test_privilege
 	return 1;
 }
 
-# By context and name, as src/option.c gives them, in the units of number().
+# By context and name, as src/gitlab/option.c gives them, in the units of number().
 sub source_defaults
 {
-	my $source = source('src/option.c');
+	my $source = source('src/gitlab/option.c');
 	my %defaults;
 	my %constants = $source =~ /^#define (MS_PER_S|KILOBYTE) (\d+)/gm;
 
@@ -403,7 +403,7 @@ sub test_repeated_options
 # By resource: the name of the table, and the fields with their flags.
 sub source_resources
 {
-	my $source = source('src/resource.c');
+	my $source = source('src/gitlab/resource.c');
 	my (%fields, %initial, %resources);
 
 	# a list that several resources share is a macro, of what differs
@@ -647,9 +647,9 @@ sub test_errors
 	my %raised;
 
 	$raised{ $codes{$_} // die "unknown: $_" } = 1
-	  foreach (source('src/*.[ch]') . source('*.c')) =~ /\b(ERRCODE_\w+)/g;
+	  foreach (source('src/{,*/}*.[ch]') . source('*.c')) =~ /\b(ERRCODE_\w+)/g;
 	# what functions of PostgreSQL's raise for us
-	my $source = source('src/*.c');
+	my $source = source('src/*/*.c');
 
 	foreach ([ 'PreventCommandIfReadOnly', '25006' ], [ 'aclcheck_error', '42501' ],
 		[ 'GetForeignServerByName', '42704' ])
@@ -681,7 +681,7 @@ sub test_errors
 # Each WARNING that is explained has words that the source has, too.
 sub test_warnings
 {
-	my $source = source('src/*.c') =~ s/"\s*\n\s*"//gr;
+	my $source = source('src/*/*.c') =~ s/"\s*\n\s*"//gr;
 	my @warnings = $documents{'doc/transactions.md'}->section('The WARNINGs')->{text} =~ /^\*\*`(.*?)`\*\*/gms;
 	my @unknown;
 
@@ -700,7 +700,7 @@ sub test_warnings
 sub test_sights
 {
 	my $text = $reference->section('What else is to be seen')->{text};
-	my $source = source('src/*.c');
+	my $source = source('src/*/*.c');
 	my %seen = map { $_ => 1 } Document::code($text);
 	my @events = $source =~ /compat_wait_event\("(\w+)"\)/g;
 	my @lines = $source =~ /\b(?:Explain\w+|explain_exactness)\([^;"]*"(GitLab \w+)"/g;

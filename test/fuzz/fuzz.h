@@ -21,7 +21,7 @@
 
 #include "postgres.h"
 
-#include "api.h"
+#include "gitlab/api.h"
 #include "compat.h"
 #include "utils/memutils.h"
 

@@ -10,10 +10,10 @@
  */
 #include "fuzz.h"
 
-#include "http.h"
+#include "http/http.h"
 
 #define http_header fuzz_header
-#include "api.c"
+#include "gitlab/api.c"
 
 /* The longest wait that a server may ask of us, in ms. */
 #define LONGEST_WAIT 60000

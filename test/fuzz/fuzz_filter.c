@@ -12,10 +12,10 @@
  */
 #include "fuzz.h"
 
-#include "filter.c"
+#include "gitlab/filter.c"
 
 #include "catalog/pg_collation.h"
-#include "jsonc.h"
+#include "gitlab/jsonc.h"
 
 #define MAX_CONDITIONS 8
 

@@ -9,7 +9,7 @@
  */
 #include "fuzz.h"
 
-#include "option.c"
+#include "gitlab/option.c"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"

@@ -9,10 +9,10 @@
  */
 #include "fuzz.h"
 
-#include "http.h"
+#include "http/http.h"
 
 #define http_header fuzz_header
-#include "stream.c"
+#include "gitlab/stream.c"
 
 /* Takes an answer for the first page of a list, and for the second one. */
 void

@@ -5,18 +5,18 @@ MODULE_big = gitlab_pat_fdw
 DATA = $(sort $(wildcard $(EXTENSION)--*.sql))
 OBJS = gitlab_pat_fdw.o \
 	src/fdw/analyze.o \
-	src/gitlab/api.o \
+	src/gitlab/call.o \
 	src/gitlab/connection.o \
 	src/gitlab/filter.o \
 	src/sql/functions.o \
-	src/http/http.o \
+	src/http/engine.o \
 	src/fdw/modify.o \
 	src/gitlab/option.o \
 	src/fdw/plan.o \
 	src/fdw/pushdown.o \
 	src/change/queue.o \
 	src/change/quiet.o \
-	src/gitlab/resource.o \
+	src/gitlab/resources.o \
 	src/sql/rotate_due.o \
 	src/fdw/scan.o \
 	src/sql/rotate_self.o \

@@ -6,14 +6,14 @@
  * The path of a statement is the path through the files of src/:
  *
  *	SQL -> plan.c -> ForeignScan's private list -> scan.c
- *		-> filter.c (targets, parameters) -> stream.c (pages) -> api.c (call)
- *		-> http.c (exchange) -> GitLab
- *		-> api.c, stream.c (JSON record) -> resource.c (Datum) -> slot
+ *		-> filter.c (targets, parameters) -> stream.c (pages) -> call.c (call)
+ *		-> engine.c (exchange) -> GitLab
+ *		-> call.c, stream.c (JSON record) -> resources.c (Datum) -> slot
  *
- *	SQL -> modify.c -> token.c -> transaction.c (debts) -> api.c, at once
- *					-> queue.c (writes) -> api.c, at commit
+ *	SQL -> modify.c -> token.c -> transaction.c (debts) -> call.c, at once
+ *					-> queue.c (writes) -> call.c, at commit
  *
- * option.c says what users may set, resource.c what GitLab has, connection.c
+ * option.c says what users may set, resources.c what GitLab has, connection.c
  * which connection serves whom, pushdown.c which part of a query GitLab can
  * answer, transaction.c what commit and rollback owe to GitLab, quiet.c how that
  * is done where no error may be raised, and compat.h how PostgreSQL's versions
@@ -28,7 +28,7 @@
 #include <limits.h>
 
 #include "foreign/fdwapi.h"
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 #include "compat.h"
 #include "fdw/modify.h"
 #include "fdw/plan.h"

@@ -403,7 +403,7 @@ sub test_repeated_options
 # By resource: the name of the table, and the fields with their flags.
 sub source_resources
 {
-	my $source = source('src/gitlab/resource.c');
+	my $source = source('src/gitlab/resources.c');
 	my (%fields, %initial, %resources);
 
 	# a list that several resources share is a macro, of what differs

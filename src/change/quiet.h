@@ -14,7 +14,7 @@
 #ifndef GITLAB_PAT_QUIET_H
 #define GITLAB_PAT_QUIET_H
 
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 #include "datatype/timestamp.h"
 
 /* A list of ids or names in one message, in bytes; what is more is cut. */

@@ -9,7 +9,7 @@
  */
 #include "postgres.h"
 
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "gitlab/filter.h"

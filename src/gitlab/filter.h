@@ -16,7 +16,7 @@
 #ifndef GITLAB_PAT_FILTER_H
 #define GITLAB_PAT_FILTER_H
 
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 
 typedef enum ConditionOperator
 {

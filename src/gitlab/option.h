@@ -15,7 +15,7 @@
 #define GITLAB_PAT_OPTION_H
 
 #include "foreign/foreign.h"
-#include "gitlab/resource.h"
+#include "gitlab/resources.h"
 
 /* What an UPDATE of the expiry does; the values of the option "rotation". */
 typedef enum Rotation

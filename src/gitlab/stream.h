@@ -14,7 +14,7 @@
 #ifndef GITLAB_PAT_STREAM_H
 #define GITLAB_PAT_STREAM_H
 
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 
 /* How to read a collection. */
 typedef struct StreamListing

@@ -12,7 +12,7 @@
 #include <limits.h>
 
 #include "access/htup_details.h"
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "foreign/foreign.h"

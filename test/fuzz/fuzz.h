@@ -21,7 +21,7 @@
 
 #include "postgres.h"
 
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 #include "compat.h"
 #include "utils/memutils.h"
 

@@ -10,10 +10,10 @@
  */
 #include "fuzz.h"
 
-#include "http/http.h"
+#include "http/engine.h"
 
 #define http_header fuzz_header
-#include "gitlab/api.c"
+#include "gitlab/call.c"
 
 /* The longest wait that a server may ask of us, in ms. */
 #define LONGEST_WAIT 60000

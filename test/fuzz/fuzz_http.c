@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "http/http.c"
+#include "http/engine.c"
 
 /* Longer answers than a socket's buffer holds would have to be fed in turns. */
 #define MAX_ANSWER (64 * 1024)

@@ -9,7 +9,7 @@
  */
 #include "fuzz.h"
 
-#include "http/http.h"
+#include "http/engine.h"
 
 #define http_header fuzz_header
 #include "gitlab/stream.c"

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * resource.c
+ * resources.c
  *	  What GitLab has, as data: a descriptor for each resource.
  *
  * To add a resource is to add a descriptor below, its documentation and its
@@ -18,11 +18,11 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "executor/tuptable.h"
-#include "http/http.h"
+#include "http/engine.h"
 #include "gitlab/jsonc.h"
 #include "mb/pg_wchar.h"
 #include "gitlab/option.h"
-#include "gitlab/resource.h"
+#include "gitlab/resources.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"

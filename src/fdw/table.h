@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * resource.h
+ * resources.h
  *	  What GitLab has, as data: a descriptor for each resource.
  *
  * A descriptor names the endpoints of a resource and its fields with their
@@ -12,8 +12,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_RESOURCE_H
-#define GITLAB_PAT_RESOURCE_H
+#ifndef GITLAB_PAT_RESOURCES_H
+#define GITLAB_PAT_RESOURCES_H
 
 #include "access/attnum.h"
 #include "access/tupdesc.h"
@@ -203,4 +203,4 @@ extern void resource_import_command(StringInfo buf, const Resource *resource,
 									const char *table_name,
 									const char *server_name);
 
-#endif							/* GITLAB_PAT_RESOURCE_H */
+#endif							/* GITLAB_PAT_RESOURCES_H */

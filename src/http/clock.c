@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * http.c
+ * engine.c
  *	  Interruptible HTTP exchanges: libcurl under PostgreSQL's event loop.
  *
  * libcurl's multi-socket interface tells us which sockets it waits for and
@@ -34,7 +34,7 @@
 #include <unistd.h>
 
 #include "compat.h"
-#include "http/http.h"
+#include "http/engine.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"

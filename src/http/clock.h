@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * http.h
+ * engine.h
  *	  Interruptible HTTP exchanges: libcurl under PostgreSQL's event loop.
  *
  * A client is what exchanges with one server have in common: settings, open
@@ -16,8 +16,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_HTTP_H
-#define GITLAB_PAT_HTTP_H
+#ifndef GITLAB_PAT_ENGINE_H
+#define GITLAB_PAT_ENGINE_H
 
 /* How a URL is refused by http_check_url(). */
 typedef enum HttpUrlProblem
@@ -101,7 +101,7 @@ struct HttpExchange
 	int64		waited;			/* us spent waiting, all attempts */
 	const char *error;			/* libcurl's words on the failure, or "" */
 
-	struct HttpTransfer *transfer;	/* http.c's own */
+	struct HttpTransfer *transfer;	/* engine.c's own */
 };
 
 extern HttpUrlProblem http_check_url(const char *url, bool proxy,
@@ -130,4 +130,4 @@ extern int	http_wait(HttpExchange **exchanges, int nexchanges);
 extern int	http_wait_quietly(HttpExchange **exchanges, int nexchanges,
 							  bool (*give_up) (void *), void *arg);
 
-#endif							/* GITLAB_PAT_HTTP_H */
+#endif							/* GITLAB_PAT_ENGINE_H */

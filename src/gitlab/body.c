@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * api.c
+ * call.c
  *	  GitLab's REST API: requests, retries, rate limits and errors.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
@@ -11,7 +11,7 @@
 
 #include <time.h>
 
-#include "gitlab/api.h"
+#include "gitlab/call.h"
 #include "common/pg_prng.h"
 #include "compat.h"
 #include "gitlab/jsonc.h"

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * api.h
+ * call.h
  *	  GitLab's REST API: requests, retries, rate limits and errors.
  *
  * This is the one place where an HTTP exchange that failed becomes an error.
@@ -14,12 +14,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_API_H
-#define GITLAB_PAT_API_H
+#ifndef GITLAB_PAT_CALL_H
+#define GITLAB_PAT_CALL_H
 
 #include "gitlab/connection.h"
 #include "nodes/pg_list.h"
-#include "gitlab/resource.h"
+#include "gitlab/resources.h"
 
 /* A query parameter; its value is percent-encoded later. */
 typedef struct ApiParameter
@@ -132,4 +132,4 @@ extern int64 api_own_user_id(ApiClient *client);
 extern void api_require_version(ApiClient *client, int version);
 extern Connection *api_reload(Connection *connection, Oid userid);
 
-#endif							/* GITLAB_PAT_API_H */
+#endif							/* GITLAB_PAT_CALL_H */

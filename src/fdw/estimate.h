@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.h
+ *	  What the planner hands to the executor.
+ *
+ * A plan holds only what can be copied and printed: no pointer, no credential,
+ * nothing that depends on the role that will run it.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GITLAB_PAT_PLAN_H
+#define GITLAB_PAT_PLAN_H
+
+#include "commands/explain.h"
+#include "foreign/fdwapi.h"
+
+/* What a scan returns. */
+typedef enum ScanKind
+{
+	SCAN_ROWS,
+	SCAN_COUNT					/* one row: how many there are */
+} ScanKind;
+
+/* The order that a scan has promised. */
+typedef enum ScanOrder
+{
+	ORDER_NONE,
+	ORDER_ID,
+	ORDER_EXPIRES_ASC,			/* null comes last */
+	ORDER_EXPIRES_DESC			/* null comes first */
+} ScanOrder;
+
+/*
+ * The items of a ForeignScan's fdw_private.  The conditions are pairs: the
+ * number of a field in the resource's descriptor, and a ConditionOperator; each
+ * has its operand at the same place in fdw_exprs.
+ */
+enum ScanPrivate
+{
+	SCAN_PRIVATE_KIND,			/* Integer: a ScanKind */
+	SCAN_PRIVATE_COLUMNS,		/* IntList: attribute numbers to convert */
+	SCAN_PRIVATE_CONDITIONS,	/* IntList */
+	SCAN_PRIVATE_ORDER,			/* Integer: a ScanOrder */
+	SCAN_PRIVATE_LIMIT			/* Integer: rows that will do, or 0 */
+};
+
+extern void gitlab_GetForeignRelSize(PlannerInfo *root, RelOptInfo *rel,
+									 Oid foreigntableid);
+extern void gitlab_GetForeignPaths(PlannerInfo *root, RelOptInfo *rel,
+								   Oid foreigntableid);
+extern void gitlab_GetForeignUpperPaths(PlannerInfo *root,
+										UpperRelationKind stage,
+										RelOptInfo *input_rel,
+										RelOptInfo *output_rel, void *extra);
+extern ForeignScan *gitlab_GetForeignPlan(PlannerInfo *root, RelOptInfo *rel,
+										  Oid foreigntableid,
+										  ForeignPath *best_path, List *tlist,
+										  List *scan_clauses, Plan *outer_plan);
+
+#endif							/* GITLAB_PAT_PLAN_H */

@@ -5,11 +5,13 @@ MODULE_big = gitlab_pat_fdw
 DATA = $(sort $(wildcard $(EXTENSION)--*.sql))
 OBJS = gitlab_pat_fdw.o \
 	src/fdw/analyze.o \
+	src/gitlab/body.o \
 	src/gitlab/call.o \
+	src/gitlab/client.o \
 	src/gitlab/connection.o \
+	src/http/engine.o \
 	src/gitlab/filter.o \
 	src/sql/functions.o \
-	src/http/engine.o \
 	src/fdw/modify.o \
 	src/gitlab/option.o \
 	src/fdw/plan.o \
@@ -18,11 +20,13 @@ OBJS = gitlab_pat_fdw.o \
 	src/change/quiet.o \
 	src/gitlab/resources.o \
 	src/sql/rotate_due.o \
-	src/fdw/scan.o \
 	src/sql/rotate_self.o \
+	src/fdw/scan.o \
 	src/gitlab/stream.o \
+	src/gitlab/text.o \
 	src/fdw/token.o \
-	src/change/transaction.o
+	src/change/transaction.o \
+	src/gitlab/words.o
 
 # The version stands in the control file only.
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)

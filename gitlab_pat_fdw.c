@@ -15,9 +15,9 @@
  *
  * option.c says what users may set, resources.c what GitLab has, connection.c
  * which connection serves whom, pushdown.c which part of a query GitLab can
- * answer, transaction.c what commit and rollback owe to GitLab, quiet.c how that
- * is done where no error may be raised, and compat.h how PostgreSQL's versions
- * differ.
+ * answer, client.c which token a statement uses, words.c what GitLab has said,
+ * transaction.c what commit and rollback owe to GitLab, quiet.c how that is done
+ * where no error may be raised, and compat.h how PostgreSQL's versions differ.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

@@ -17,6 +17,7 @@
 #ifndef GITLAB_PAT_QUEUE_H
 #define GITLAB_PAT_QUEUE_H
 
+#include "gitlab/client.h"
 #include "nodes/bitmapset.h"
 #include "change/quiet.h"
 

@@ -15,6 +15,7 @@
 #define GITLAB_PAT_QUIET_H
 
 #include "gitlab/call.h"
+#include "gitlab/words.h"
 #include "datatype/timestamp.h"
 
 /* A list of ids or names in one message, in bytes; what is more is cut. */

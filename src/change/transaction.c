@@ -21,6 +21,8 @@
 
 #include "access/xact.h"
 #include "compat.h"
+#include "gitlab/client.h"
+#include "gitlab/words.h"
 #include "miscadmin.h"
 #include "change/queue.h"
 #include "change/quiet.h"

@@ -15,7 +15,7 @@
 #include <math.h>
 
 #include "access/htup_details.h"
-#include "gitlab/call.h"
+#include "gitlab/client.h"
 #include "commands/vacuum.h"
 #include "compat.h"
 #include "executor/tuptable.h"

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "executor/executor.h"
 #include "fdw/modify.h"
+#include "gitlab/client.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/appendinfo.h"
 #include "optimizer/inherit.h"

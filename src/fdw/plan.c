@@ -16,7 +16,7 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "gitlab/call.h"
+#include "gitlab/client.h"
 #include "compat.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "gitlab/call.h"
+#include "gitlab/client.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/executor.h"

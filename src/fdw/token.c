@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/executor.h"
+#include "gitlab/client.h"
 #include "optimizer/optimizer.h"
 #include "fdw/pushdown.h"
 #include "fdw/token.h"

@@ -1,135 +1,21 @@
 /*-------------------------------------------------------------------------
  *
- * call.h
- *	  GitLab's REST API: requests, retries, rate limits and errors.
+ * body.h
+ *	  The JSON in an answer's body, within bounds.
  *
- * This is the one place where an HTTP exchange that failed becomes an error.
- *
- * A call is one request to GitLab with its answer.  Calls live in malloc'ed
- * memory and hold a reference to their connection, so that a rollback can
- * still deal with them; those made through a client (below) go with the memory
- * context that the client was opened in, whatever ends it.
+ * json-c does the parsing.  Nothing in here raises an error; all memory is
+ * malloc'ed.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_CALL_H
-#define GITLAB_PAT_CALL_H
+#ifndef GITLAB_PAT_BODY_H
+#define GITLAB_PAT_BODY_H
 
-#include "gitlab/connection.h"
-#include "nodes/pg_list.h"
 #include "gitlab/resources.h"
+#include "http/engine.h"
 
-/* A query parameter; its value is percent-encoded later. */
-typedef struct ApiParameter
-{
-	const char *name;
-	const char *value;
-} ApiParameter;
+extern JsonRecord *parse_json(HttpExchange *exchange, const char **problem);
 
-/*
- * What to ask for: a collection's listing, or one object.  Texts are in UTF-8;
- * all of it must live as long as what reads it.
- */
-typedef struct ApiTarget
-{
-	const char *path;			/* below the API's root, percent-encoded */
-	List	   *parameters;		/* of ApiParameter, beside others */
-	const char *container;		/* given to each record as the field that the
-								 * resource names; or NULL */
-	const char *key;			/* of the object; NULL: it is a collection */
-} ApiTarget;
-
-/* What a call came to. */
-typedef enum ApiOutcome
-{
-	API_SUCCEEDED,				/* 2xx, and the body could be read */
-	API_REFUSED,				/* GitLab said no */
-	API_FAILED,					/* it was not carried out, or that is harmless */
-	API_LOST					/* it may have been carried out */
-} ApiOutcome;
-
-/* A value that was, one that will be, and how JSON writes either. */
-#define API_SECRETS 6
-
-typedef struct ApiCall
-{
-	dlist_node	link;			/* in its client's calls, if it has one */
-	bool		owned;			/* by a client */
-	Connection *connection;
-	const Resource *resource;	/* what it is about, or NULL: tokens */
-	HttpExchange *exchange;
-	bool		repeatable;		/* carrying it out twice does no harm */
-	bool		woken;			/* was sent again after having slept */
-	bool		in_doubt;		/* an attempt that was repeated may have been
-								 * carried out, even later than the last one;
-								 * known once it is judged */
-	bool		judged;			/* outcome and record are set */
-	ApiOutcome	outcome;
-	struct ApiStatistics *statistics;	/* its client's, or NULL */
-	const char *problem;		/* why a 2xx could not be read; a constant */
-	char	   *secrets[API_SECRETS];	/* to remove from messages, too */
-	JsonRecord *record;			/* the body's JSON; goes with the call */
-} ApiCall;
-
-/* What a client's calls came to. */
-typedef struct ApiStatistics
-{
-	int64		requests;		/* attempts, retries included */
-	int64		retries;
-	int64		pages;			/* answers of streams that were read */
-	int64		rows;			/* records that streams delivered */
-	int64		bytes;
-	int64		wait_usecs;		/* of all attempts, which may overlap */
-} ApiStatistics;
-
-/* A statement's access to a server, as a role. */
-typedef struct ApiClient ApiClient;
-
-extern bool api_log_requests;	/* gitlab_pat_fdw.log_requests */
-
-extern int	api_log_level(void);
-
-/* Longest text that api_describe() makes, terminator included. */
-#define API_DESCRIPTION_SIZE 1280
-
-extern List *api_parameter(const char *name, const char *value);
-
-/* Clients */
-extern ApiClient *api_open(Oid serverid, Oid userid);
-extern Connection *api_connection(ApiClient *client);
-extern ApiStatistics *api_statistics(ApiClient *client);
-
-/* Calls; none of these raises an error, and the waiting ones say so */
-extern ApiCall *api_call_create(Connection *connection, const char *method,
-								const char *path, const char *body);
-extern void api_call_protect(ApiCall *call, const char *secret);
-extern void api_adopt(ApiClient *client, ApiCall *call);
-extern void api_call_start(ApiCall *call);
-extern int	api_wait_quietly(ApiCall **calls, int ncalls,
-							 bool (*give_up) (void *), void *arg);
-extern ApiOutcome api_call_judge(ApiCall *call);
-extern bool api_came_to_nothing(ApiCall *call);
-extern bool api_is_absent(const ApiCall *call);
-extern int	api_sqlstate(const ApiCall *call);
-extern int64 api_integer_header(HttpExchange *exchange, const char *name);
-extern void api_describe(ApiCall *call, char *buf, size_t size);
-extern void api_call_free(ApiCall *call);
-
-/* Calls; these raise errors */
-extern int	api_wait(ApiCall **calls, int ncalls);
-extern void api_check(ApiCall *call, const char *action);
-extern ApiCall *api_client_call(ApiClient *client, const char *method,
-								const char *path);
-extern bool api_credential_renewed(ApiClient *client, ApiCall *call);
-extern bool api_means_absent(ApiClient *client, ApiCall *call);
-extern ApiCall *api_get(ApiClient *client, const char *path, bool absent_ok,
-						const char *action);
-extern ApiCall *api_get_self(ApiClient *client);
-extern bool api_is_self(ApiClient *client, int64 id);
-extern int64 api_own_user_id(ApiClient *client);
-extern void api_require_version(ApiClient *client, int version);
-extern Connection *api_reload(Connection *connection, Oid userid);
-
-#endif							/* GITLAB_PAT_CALL_H */
+#endif							/* GITLAB_PAT_BODY_H */

@@ -3,12 +3,10 @@
  * call.h
  *	  GitLab's REST API: requests, retries, rate limits and errors.
  *
- * This is the one place where an HTTP exchange that failed becomes an error.
- *
- * A call is one request to GitLab with its answer.  Calls live in malloc'ed
- * memory and hold a reference to their connection, so that a rollback can
- * still deal with them; those made through a client (below) go with the memory
- * context that the client was opened in, whatever ends it.
+ * A call is one request to GitLab with its retries and its answer; words.c turns
+ * a failed call into an error.  Calls live in malloc'ed memory and hold a
+ * reference to their connection, so that a rollback can still use them.  Calls
+ * of a client are freed with the memory context in which the client was opened.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -18,8 +16,9 @@
 #define GITLAB_PAT_CALL_H
 
 #include "gitlab/connection.h"
-#include "nodes/pg_list.h"
 #include "gitlab/resources.h"
+#include "http/engine.h"
+#include "nodes/pg_list.h"
 
 /* A query parameter; its value is percent-encoded later. */
 typedef struct ApiParameter
@@ -84,52 +83,32 @@ typedef struct ApiStatistics
 	int64		wait_usecs;		/* of all attempts, which may overlap */
 } ApiStatistics;
 
-/* A statement's access to a server, as a role. */
-typedef struct ApiClient ApiClient;
+/* GitLab's tokens are longer; shorter words stand in many a message. */
+#define MIN_SECRET_LENGTH 8
 
 extern bool api_log_requests;	/* gitlab_pat_fdw.log_requests */
 
 extern int	api_log_level(void);
 
-/* Longest text that api_describe() makes, terminator included. */
-#define API_DESCRIPTION_SIZE 1280
-
 extern List *api_parameter(const char *name, const char *value);
-
-/* Clients */
-extern ApiClient *api_open(Oid serverid, Oid userid);
-extern Connection *api_connection(ApiClient *client);
-extern ApiStatistics *api_statistics(ApiClient *client);
 
 /* Calls; none of these raises an error, and the waiting ones say so */
 extern ApiCall *api_call_create(Connection *connection, const char *method,
 								const char *path, const char *body);
 extern void api_call_protect(ApiCall *call, const char *secret);
-extern void api_adopt(ApiClient *client, ApiCall *call);
 extern void api_call_start(ApiCall *call);
 extern int	api_wait_quietly(ApiCall **calls, int ncalls,
 							 bool (*give_up) (void *), void *arg);
 extern ApiOutcome api_call_judge(ApiCall *call);
 extern bool api_came_to_nothing(ApiCall *call);
 extern bool api_is_absent(const ApiCall *call);
-extern int	api_sqlstate(const ApiCall *call);
 extern int64 api_integer_header(HttpExchange *exchange, const char *name);
-extern void api_describe(ApiCall *call, char *buf, size_t size);
 extern void api_call_free(ApiCall *call);
 
 /* Calls; these raise errors */
 extern int	api_wait(ApiCall **calls, int ncalls);
-extern void api_check(ApiCall *call, const char *action);
-extern ApiCall *api_client_call(ApiClient *client, const char *method,
-								const char *path);
-extern bool api_credential_renewed(ApiClient *client, ApiCall *call);
-extern bool api_means_absent(ApiClient *client, ApiCall *call);
-extern ApiCall *api_get(ApiClient *client, const char *path, bool absent_ok,
-						const char *action);
-extern ApiCall *api_get_self(ApiClient *client);
-extern bool api_is_self(ApiClient *client, int64 id);
-extern int64 api_own_user_id(ApiClient *client);
-extern void api_require_version(ApiClient *client, int version);
-extern Connection *api_reload(Connection *connection, Oid userid);
+
+extern int64 requested_wait(HttpExchange *exchange);
+extern bool has_media_type(HttpExchange *exchange, const char *type);
 
 #endif							/* GITLAB_PAT_CALL_H */

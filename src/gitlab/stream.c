@@ -22,6 +22,8 @@
 #include "postgres.h"
 
 #include "gitlab/call.h"
+#include "gitlab/client.h"
+#include "gitlab/words.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "gitlab/jsonc.h"

@@ -15,6 +15,7 @@
 #define GITLAB_PAT_STREAM_H
 
 #include "gitlab/call.h"
+#include "gitlab/client.h"
 
 /* How to read a collection. */
 typedef struct StreamListing

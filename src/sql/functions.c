@@ -13,6 +13,8 @@
 
 #include "access/htup_details.h"
 #include "gitlab/call.h"
+#include "gitlab/client.h"
+#include "gitlab/words.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "foreign/foreign.h"

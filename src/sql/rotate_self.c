@@ -24,6 +24,8 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "gitlab/call.h"
+#include "gitlab/client.h"
+#include "gitlab/words.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_user_mapping.h"

@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "gitlab/call.h"
+#include "gitlab/client.h"
 #include "compat.h"
 #include "utils/memutils.h"
 

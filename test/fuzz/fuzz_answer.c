@@ -14,6 +14,8 @@
 
 #define http_header fuzz_header
 #include "gitlab/call.c"
+#include "gitlab/words.c"
+#include "gitlab/client.c"
 
 /* The longest wait that a server may ask of us, in ms. */
 #define LONGEST_WAIT 60000

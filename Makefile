@@ -18,11 +18,13 @@ OBJS = gitlab_pat_fdw.o \
 	src/fdw/pushdown.o \
 	src/change/queue.o \
 	src/change/quiet.o \
+	src/gitlab/record.o \
 	src/gitlab/resources.o \
 	src/sql/rotate_due.o \
 	src/sql/rotate_self.o \
 	src/fdw/scan.o \
 	src/gitlab/stream.o \
+	src/fdw/table.o \
 	src/gitlab/text.o \
 	src/fdw/token.o \
 	src/change/transaction.o \

@@ -8,7 +8,7 @@
  *	SQL -> plan.c -> ForeignScan's private list -> scan.c
  *		-> filter.c (targets, parameters) -> stream.c (pages) -> call.c (call)
  *		-> engine.c (exchange) -> GitLab
- *		-> call.c, stream.c (JSON record) -> resources.c (Datum) -> slot
+ *		-> call.c, stream.c (JSON record) -> record.c (Datum) -> slot
  *
  *	SQL -> modify.c -> token.c -> transaction.c (debts) -> call.c, at once
  *					-> queue.c (writes) -> call.c, at commit
@@ -27,6 +27,7 @@
 
 #include <limits.h>
 
+#include "fdw/table.h"
 #include "foreign/fdwapi.h"
 #include "gitlab/call.h"
 #include "compat.h"

@@ -28,6 +28,7 @@
 #include "compat.h"
 #include "gitlab/client.h"
 #include "gitlab/jsonc.h"
+#include "gitlab/record.h"
 #include "gitlab/words.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"

@@ -18,6 +18,7 @@
 #define GITLAB_PAT_QUEUE_H
 
 #include "gitlab/client.h"
+#include "gitlab/record.h"
 #include "nodes/bitmapset.h"
 #include "change/quiet.h"
 

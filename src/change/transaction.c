@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "gitlab/client.h"
+#include "gitlab/record.h"
 #include "gitlab/words.h"
 #include "miscadmin.h"
 #include "change/queue.h"

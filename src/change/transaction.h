@@ -25,6 +25,7 @@
 #define GITLAB_PAT_TRANSACTION_H
 
 #include "change/queue.h"
+#include "gitlab/record.h"
 
 /* How a scan sees a token, in the light of what this transaction did. */
 typedef enum TokenView

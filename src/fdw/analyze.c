@@ -15,12 +15,14 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "fdw/table.h"
 #include "gitlab/client.h"
 #include "commands/vacuum.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "gitlab/option.h"
 #include "fdw/scan.h"
+#include "gitlab/record.h"
 #include "gitlab/stream.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"

@@ -16,6 +16,7 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "fdw/table.h"
 #include "gitlab/client.h"
 #include "compat.h"
 #include "nodes/makefuncs.h"

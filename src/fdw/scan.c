@@ -13,12 +13,14 @@
  */
 #include "postgres.h"
 
+#include "fdw/table.h"
 #include "gitlab/call.h"
 #include "gitlab/client.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "gitlab/filter.h"
+#include "gitlab/record.h"
 #include "nodes/nodeFuncs.h"
 #include "gitlab/option.h"
 #include "fdw/plan.h"

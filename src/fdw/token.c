@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "executor/executor.h"
 #include "gitlab/client.h"
+#include "gitlab/record.h"
 #include "optimizer/optimizer.h"
 #include "fdw/pushdown.h"
 #include "fdw/token.h"

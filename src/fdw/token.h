@@ -14,6 +14,7 @@
 #define GITLAB_PAT_TOKEN_H
 
 #include "fdw/modify.h"
+#include "gitlab/record.h"
 
 extern void token_check_native_rotation(PlannerInfo *root, Index rtindex,
 										Relation rel,

@@ -12,7 +12,7 @@
 #include "gitlab/body.h"
 #include "gitlab/call.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/resources.h"
+#include "gitlab/record.h"
 
 /* GitLab's objects are nested five deep at the most. */
 #define MAX_JSON_DEPTH 16

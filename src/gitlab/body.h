@@ -13,7 +13,7 @@
 #ifndef GITLAB_PAT_BODY_H
 #define GITLAB_PAT_BODY_H
 
-#include "gitlab/resources.h"
+#include "gitlab/record.h"
 #include "http/engine.h"
 
 extern JsonRecord *parse_json(HttpExchange *exchange, const char **problem);

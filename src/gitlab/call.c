@@ -16,7 +16,7 @@
 #include "gitlab/call.h"
 #include "gitlab/connection.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/resources.h"
+#include "gitlab/record.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 

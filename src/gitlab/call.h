@@ -17,6 +17,7 @@
 
 #include "gitlab/connection.h"
 #include "gitlab/resources.h"
+#include "gitlab/record.h"
 #include "http/engine.h"
 #include "nodes/pg_list.h"
 

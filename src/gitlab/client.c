@@ -14,7 +14,7 @@
 #include "gitlab/connection.h"
 #include "gitlab/jsonc.h"
 #include "gitlab/option.h"
-#include "gitlab/resources.h"
+#include "gitlab/record.h"
 #include "gitlab/words.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"

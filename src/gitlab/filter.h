@@ -17,6 +17,7 @@
 #define GITLAB_PAT_FILTER_H
 
 #include "gitlab/call.h"
+#include "gitlab/record.h"
 
 typedef enum ConditionOperator
 {

@@ -5,8 +5,7 @@
  *
  * A descriptor names the endpoints of a resource and its fields with their
  * types.  All that is specific to a resource stands in it; the planner, the
- * scan and the API client work from descriptors only.  This module also turns
- * a JSON value into a Datum and back, and holds no other knowledge of JSON.
+ * scan and the API client work from descriptors only.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -17,14 +16,6 @@
 
 #include "access/attnum.h"
 #include "access/tupdesc.h"
-#include "lib/stringinfo.h"
-#include "nodes/bitmapset.h"
-#include "utils/relcache.h"
-
-struct TupleTableSlot;
-
-/* An object of GitLab's, as json-c parsed it. */
-typedef struct jsonc_object JsonRecord;
 
 typedef enum FieldType
 {
@@ -150,14 +141,6 @@ typedef struct Resource
 	const char *created_after;	/* objects are created; NULL: there are none */
 } Resource;
 
-/* A value for a field of a request's body. */
-typedef struct ResourceValue
-{
-	const ResourceField *field;
-	Datum		value;
-	bool		isnull;
-} ResourceValue;
-
 extern const Resource *const resource_tokens;
 extern const Resource *const resource_users;
 
@@ -169,38 +152,12 @@ extern const ResourceField *resource_field(const Resource *resource,
 
 extern bool resource_is_key(const Resource *resource,
 							const ResourceField *field);
-extern const ResourceField **resource_bind(const Resource *resource,
-										   Relation rel);
 extern AttrNumber resource_column(const ResourceField **fields, TupleDesc desc,
 								  const char *name);
-
-extern Datum resource_datum(const Resource *resource,
-							const ResourceField *field,
-							JsonRecord *record, bool *isnull);
-extern bool resource_integer(JsonRecord *record, const char *name,
-							 int64 *number);
-extern bool resource_id(JsonRecord *record, int64 *id);
-extern void resource_fill_slot(const Resource *resource,
-							   const ResourceField **fields,
-							   Bitmapset *wanted, JsonRecord *record,
-							   bool revoked, bool secrets,
-							   struct TupleTableSlot *slot);
 extern char *resource_path(const Resource *resource, const char *container,
 						   const char *key);
-extern const char *resource_text(JsonRecord *record, const char *name);
-extern uint64 resource_text_hash(JsonRecord *record, const char *name);
-extern JsonRecord *resource_new_record(void);
-extern void resource_free_record(void *record);
-extern void resource_set(JsonRecord *record, const ResourceValue *value);
-extern char *resource_json(JsonRecord *record);
-extern JsonRecord *resource_draft(const Resource *resource,
-								  const ResourceValue *values, int nvalues);
-extern char *resource_body(const Resource *resource,
-						   JsonRecord *like,
-						   const ResourceValue *values, int nvalues);
 
-extern void resource_import_command(StringInfo buf, const Resource *resource,
-									const char *table_name,
-									const char *server_name);
+extern Oid	field_type_oid(FieldType type);
+extern const char *field_type_name(FieldType type);
 
 #endif							/* GITLAB_PAT_RESOURCES_H */

@@ -23,6 +23,7 @@
 
 #include "gitlab/call.h"
 #include "gitlab/client.h"
+#include "gitlab/record.h"
 #include "gitlab/words.h"
 #include "common/hashfn.h"
 #include "compat.h"

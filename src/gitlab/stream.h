@@ -16,6 +16,7 @@
 
 #include "gitlab/call.h"
 #include "gitlab/client.h"
+#include "gitlab/record.h"
 
 /* How to read a collection. */
 typedef struct StreamListing

@@ -14,7 +14,7 @@
 #include "gitlab/body.h"
 #include "gitlab/call.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/resources.h"
+#include "gitlab/record.h"
 #include "gitlab/text.h"
 #include "gitlab/words.h"
 #include "mb/pg_wchar.h"

@@ -15,7 +15,7 @@
 
 #include "compat.h"
 #include "gitlab/call.h"
-#include "gitlab/resources.h"
+#include "gitlab/record.h"
 
 /* Longest text that api_describe() makes, terminator included. */
 #define API_DESCRIPTION_SIZE 1280

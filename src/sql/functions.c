@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "gitlab/call.h"
 #include "gitlab/client.h"
+#include "gitlab/record.h"
 #include "gitlab/words.h"
 #include "compat.h"
 #include "executor/tuptable.h"

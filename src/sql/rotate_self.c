@@ -25,6 +25,7 @@
 #include "access/xact.h"
 #include "gitlab/call.h"
 #include "gitlab/client.h"
+#include "gitlab/record.h"
 #include "gitlab/words.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"

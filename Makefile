@@ -8,10 +8,12 @@ OBJS = gitlab_pat_fdw.o \
 	src/gitlab/body.o \
 	src/gitlab/call.o \
 	src/gitlab/client.o \
+	src/http/clock.o \
 	src/gitlab/connection.o \
 	src/http/engine.o \
 	src/gitlab/filter.o \
 	src/sql/functions.o \
+	src/http/memory.o \
 	src/fdw/modify.o \
 	src/gitlab/option.o \
 	src/fdw/plan.o \
@@ -19,15 +21,19 @@ OBJS = gitlab_pat_fdw.o \
 	src/change/queue.o \
 	src/change/quiet.o \
 	src/gitlab/record.o \
+	src/http/request.o \
 	src/gitlab/resources.o \
 	src/sql/rotate_due.o \
 	src/sql/rotate_self.o \
 	src/fdw/scan.o \
+	src/http/sockets.o \
 	src/gitlab/stream.o \
 	src/fdw/table.o \
 	src/gitlab/text.o \
 	src/fdw/token.o \
 	src/change/transaction.o \
+	src/http/transfer.o \
+	src/http/url.o \
 	src/gitlab/words.o
 
 # The version stands in the control file only.

@@ -24,6 +24,7 @@
 #include "gitlab/client.h"
 #include "gitlab/record.h"
 #include "gitlab/words.h"
+#include "http/engine.h"
 #include "miscadmin.h"
 #include "change/queue.h"
 #include "change/quiet.h"

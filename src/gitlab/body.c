@@ -13,6 +13,7 @@
 #include "gitlab/call.h"
 #include "gitlab/jsonc.h"
 #include "gitlab/record.h"
+#include "http/exchange.h"
 
 /* GitLab's objects are nested five deep at the most. */
 #define MAX_JSON_DEPTH 16

@@ -14,7 +14,7 @@
 #define GITLAB_PAT_BODY_H
 
 #include "gitlab/record.h"
-#include "http/engine.h"
+#include "http/exchange.h"
 
 extern JsonRecord *parse_json(HttpExchange *exchange, const char **problem);
 

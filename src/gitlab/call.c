@@ -17,6 +17,9 @@
 #include "gitlab/connection.h"
 #include "gitlab/jsonc.h"
 #include "gitlab/record.h"
+#include "http/engine.h"
+#include "http/exchange.h"
+#include "http/request.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 

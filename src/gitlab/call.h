@@ -18,7 +18,7 @@
 #include "gitlab/connection.h"
 #include "gitlab/resources.h"
 #include "gitlab/record.h"
-#include "http/engine.h"
+#include "http/exchange.h"
 #include "nodes/pg_list.h"
 
 /* A query parameter; its value is percent-encoded later. */

@@ -16,6 +16,7 @@
 #include "gitlab/option.h"
 #include "gitlab/record.h"
 #include "gitlab/words.h"
+#include "http/exchange.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 

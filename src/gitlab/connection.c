@@ -14,6 +14,8 @@
 #include "compat.h"
 #include "gitlab/connection.h"
 #include "gitlab/option.h"
+#include "http/engine.h"
+#include "http/exchange.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"

@@ -18,7 +18,7 @@
 #define GITLAB_PAT_CONNECTION_H
 
 #include "foreign/foreign.h"
-#include "http/engine.h"
+#include "http/exchange.h"
 #include "lib/ilist.h"
 
 /* This session's requests to a server, since it began. */

@@ -17,7 +17,7 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "compat.h"
-#include "http/engine.h"
+#include "http/url.h"
 #include "miscadmin.h"
 #include "gitlab/option.h"
 #include "utils/builtins.h"

@@ -16,7 +16,7 @@
 #include "access/tupdesc.h"
 #include "catalog/pg_type.h"
 #include "gitlab/resources.h"
-#include "http/engine.h"
+#include "http/url.h"
 #include "lib/stringinfo.h"
 
 static const ResourceParameter no_parameters[] = {{NULL, NULL}};

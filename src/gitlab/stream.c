@@ -28,6 +28,7 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "gitlab/jsonc.h"
+#include "http/request.h"
 #include "lib/integerset.h"
 #include "pgtime.h"
 #include "gitlab/stream.h"

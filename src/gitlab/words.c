@@ -17,6 +17,8 @@
 #include "gitlab/record.h"
 #include "gitlab/text.h"
 #include "gitlab/words.h"
+#include "http/exchange.h"
+#include "http/request.h"
 #include "mb/pg_wchar.h"
 
 /* How much of GitLab's words an error repeats, in bytes. */

@@ -24,61 +24,35 @@
  */
 #include "postgres.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "compat.h"
+#include "http/clock.h"
 #include "http/engine.h"
+#include "http/exchange.h"
+#include "http/memory.h"
+#include "http/request.h"
+#include "http/sockets.h"
+#include "http/transfer.h"
+#include "http/url.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "gitlab_pat_fdw needs libcurl 7.87 or later"
 #endif
 
-/* Since 8.6 and 8.16; libcurl may be newer than its headers. */
-#if LIBCURL_VERSION_NUM < 0x080600
-#define CURLE_TOO_LARGE 100
-#endif
+/* Since 8.16; libcurl may be newer than its headers. */
 #if LIBCURL_VERSION_NUM < 0x081000
 #define CURLMOPT_NETWORK_CHANGED ((CURLMoption) (CURLOPTTYPE_LONG + 17))
 #define CURLMNWC_CLEAR_CONNS (1L << 1)
 #endif
 
-/*
- * GitLab sends about 2 kB of headers; an honest proxy adds little to it.  Each
- * line counts for so much more than it has, as in HTTP/2: so a million short
- * ones end here, before libcurl's own limits, which differ between versions.
- */
-#define MAX_HEADER_BYTES (64 * 1024)
-#define HEADER_OVERHEAD 32
-
-/*
- * Connections idle for longer are not used again.  nginx closes them after 65
- * to 75 seconds: below that, a request seldom meets a connection that the
- * server is about to close, which for a POST would be an error.
- */
-#define MAX_IDLE_SECONDS 55L
-
-/*
- * A request that can't be repeated had better not meet a connection that the
- * server has closed meanwhile: it uses one that has just been in use, as in a
- * bulk load, or a new one.
- */
-#define MAX_IDLE_SECONDS_UNREPEATABLE 1L
-
 /* Connections kept open at most: as many as `concurrency` can ask for. */
 #define MAX_IDLE_CONNECTIONS 32L
-
-/* libcurl's own limit on connecting is wall-clock time; ours comes first. */
-#define LIBCURL_CONNECT_SECONDS (24L * 60 * 60)
 
 /* An attempt that nobody drove for longer than this has slept. */
 #define SLEPT_USECS INT64CONST(1000000)
@@ -89,65 +63,6 @@
 /* Socket events taken from one wait; what is left comes with the next. */
 #define MAX_EVENTS 64
 
-/* Where poll(2) can't tell that the peer will send no more, a read can. */
-#ifndef POLLRDHUP
-#define POLLRDHUP POLLIN
-#endif
-
-/* Some sockets, and what is waited for on each; malloc'ed. */
-typedef struct SocketSet
-{
-	struct pollfd *fds;
-	int			nfds;
-	int			max_fds;
-} SocketSet;
-
-struct HttpClient
-{
-	MemoryContext context;
-	MemoryContextCallback callback;
-	HttpSettings settings;		/* copies in context */
-	CURLM	   *multi;
-	CURLU	   *base;			/* base_url and path_prefix */
-	struct curl_slist *headers; /* of every request */
-	struct curl_slist *body_headers;	/* of requests with a body */
-	dlist_head	transfers;		/* not finished, whoever waits for them */
-	int64		clock;			/* us; when the transfers were last driven */
-	int64		timer_due;		/* us; when libcurl wants a call, or -1 */
-	SocketSet	waited;			/* what libcurl waits for */
-	SocketSet	open;			/* all that it has opened, idle ones, too */
-};
-
-typedef enum TransferState
-{
-	TRANSFER_NEW,
-	TRANSFER_ACTIVE,			/* libcurl has it */
-	TRANSFER_BACKING_OFF,		/* waits for resume_at */
-	TRANSFER_FINISHED
-} TransferState;
-
-typedef struct HttpTransfer
-{
-	dlist_node	link;			/* in client's transfers, unless new/finished */
-	TransferState state;
-	HttpExchange *exchange;
-	CURL	   *easy;
-	CURLU	   *url;
-	char	   *target;			/* owned; exchange->target */
-	char	   *body;			/* owned */
-	size_t		body_length;
-	size_t		body_offset;	/* bytes handed to libcurl */
-	size_t		capacity;		/* of exchange->data */
-	size_t		header_bytes;
-	bool		broken;			/* out of memory while being prepared */
-	bool		connected;		/* the request could go out */
-	int			limit;			/* that the answer exceeded, in bytes; or 0 */
-	int64		driven;			/* us, this attempt */
-	int64		resume_at;		/* us, when backing off */
-	int64		back_off;		/* us, length of the back-off */
-	char		error[CURL_ERROR_SIZE];
-} HttpTransfer;
-
 /* What pg_stat_activity shows; http_client_create() names them. */
 static uint32 transfer_wait_event = PG_WAIT_EXTENSION;
 static uint32 back_off_wait_event = PG_WAIT_EXTENSION;
@@ -157,73 +72,6 @@ static uint32 back_off_wait_event = PG_WAIT_EXTENSION;
  * Small helpers
  * ----------
  */
-
-/* Monotonic clock in microseconds; waits must not jump with the wall clock. */
-static int64
-monotonic_usecs(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
-/* Frees memory that may have held a secret. */
-static void
-free_zeroed(char *data, size_t length)
-{
-	if (data != NULL)
-	{
-		explicit_bzero(data, length);
-		free(data);
-	}
-}
-
-static void
-set_error(HttpTransfer *transfer, const char *format, int number)
-{
-	snprintf(transfer->error, sizeof(transfer->error), format, number);
-}
-
-/* Adds a socket to a set, or changes what is waited for on it. */
-static bool
-set_socket(SocketSet *set, int sockfd, short events)
-{
-	int			i;
-
-	for (i = 0; i < set->nfds; i++)
-		if (set->fds[i].fd == sockfd)
-			break;
-	if (i == set->max_fds)
-	{
-		int			more = set->max_fds + 16;
-		struct pollfd *fds = realloc(set->fds, more * sizeof(struct pollfd));
-
-		if (fds == NULL)
-			return false;
-		set->fds = fds;
-		set->max_fds = more;
-	}
-	if (i == set->nfds)
-		set->nfds++;
-	set->fds[i].fd = sockfd;
-	set->fds[i].events = events;
-	set->fds[i].revents = 0;
-	return true;
-}
-
-static void
-remove_socket(SocketSet *set, int sockfd)
-{
-	for (int i = 0; i < set->nfds; i++)
-	{
-		if (set->fds[i].fd == sockfd)
-		{
-			set->fds[i] = set->fds[--set->nfds];
-			return;
-		}
-	}
-}
 
 /*
  * Has libcurl forget its idle connections when the other side closed any.  It
@@ -277,34 +125,6 @@ on_socket(CURL *easy, curl_socket_t sockfd, int what, void *arg, void *unused)
 	return 0;
 }
 
-static curl_socket_t
-on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	HttpClient *client = arg;
-	int			sockfd = socket(address->family, address->socktype,
-								address->protocol);
-
-	(void) purpose;
-	if (sockfd < 0)
-		return CURL_SOCKET_BAD;
-	if (fcntl(sockfd, F_SETFD, FD_CLOEXEC) < 0 ||
-		!set_socket(&client->open, sockfd, POLLRDHUP))
-	{
-		(void) close(sockfd);
-		return CURL_SOCKET_BAD;
-	}
-	return sockfd;
-}
-
-static int
-on_close(void *arg, curl_socket_t sockfd)
-{
-	HttpClient *client = arg;
-
-	remove_socket(&client->open, sockfd);
-	return close(sockfd);
-}
-
 static int
 on_timer(CURLM *multi, long timeout_ms, void *arg)
 {
@@ -316,170 +136,11 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	return 0;
 }
 
-/*
- * The connection stands, TLS included, and the request is about to go out.  If it
- * has done so before, that was on a connection that had been kept, and died
- * before the answer.
- */
-static int
-on_connected(void *arg, char *local_ip, char *remote_ip, int local_port,
-			 int remote_port)
-{
-	HttpTransfer *transfer = arg;
-
-	(void) local_ip;
-	(void) remote_ip;
-	(void) local_port;
-	(void) remote_port;
-	transfer->exchange->resent = transfer->connected;
-	transfer->connected = true;
-	if (transfer->body == NULL)
-		transfer->exchange->sent = true;
-	return CURL_PREREQFUNC_OK;
-}
-
-/*
- * Hands the request's body to libcurl, once.  When a connection that is used
- * again dies before the answer, libcurl would send the request a second time
- * on another one; since there is no seek function, it can't rewind the body and
- * fails instead.  That is what keeps a POST from being carried out twice.
- */
-static size_t
-on_read(char *buffer, size_t size, size_t nitems, void *arg)
-{
-	HttpTransfer *transfer = arg;
-	size_t		n = Min(size * nitems,
-						transfer->body_length - transfer->body_offset);
-
-	transfer->exchange->sent = true;
-	memcpy(buffer, transfer->body + transfer->body_offset, n);
-	transfer->body_offset += n;
-	return n;
-}
-
-static size_t
-on_write(char *chunk, size_t size, size_t nitems, void *arg)
-{
-	HttpTransfer *transfer = arg;
-	HttpExchange *exchange = transfer->exchange;
-	size_t		n = size * nitems;
-	size_t		limit = exchange->client->settings.max_response_size;
-
-	if (n > limit - exchange->length)
-	{
-		transfer->limit = (int) limit;
-		return 0;
-	}
-	if (exchange->length + n + 1 > transfer->capacity)
-	{
-		size_t		capacity = Max(transfer->capacity * 2, 32 * 1024);
-		char	   *data;
-
-		while (capacity < exchange->length + n + 1)
-			capacity *= 2;
-		/* not realloc(), which would leave an old copy of a secret behind */
-		data = malloc(capacity);
-		if (data == NULL)
-			return 0;
-		if (exchange->length > 0)
-			memcpy(data, exchange->data, exchange->length);
-		free_zeroed(exchange->data, exchange->length);
-		exchange->data = data;
-		transfer->capacity = capacity;
-	}
-	memcpy(exchange->data + exchange->length, chunk, n);
-	exchange->length += n;
-	exchange->data[exchange->length] = '\0';
-	return n;
-}
-
-static size_t
-on_header(char *line, size_t size, size_t nitems, void *arg)
-{
-	HttpTransfer *transfer = arg;
-
-	(void) line;
-	transfer->header_bytes += size * nitems + HEADER_OVERHEAD;
-	if (transfer->header_bytes > MAX_HEADER_BYTES)
-	{
-		transfer->limit = MAX_HEADER_BYTES;
-		return 0;
-	}
-	return size * nitems;
-}
-
 
 /* ----------
  * Attempts
  * ----------
  */
-
-/*
- * Did the server refuse the TLS handshake, or answer in something else?  Then
- * it will do so again.  libcurl has the same code for a connection that broke
- * off meanwhile: only the TLS library's words tell.
- */
-static bool
-handshake_refused(const char *words)
-{
-	static const char *const refusals[] = {
-		"alert",				/* the server says so */
-		"wrong version number", "unexpected TLS packet",	/* no TLS at all */
-		"unsupported protocol"
-	};
-
-	for (int i = 0; i < (int) lengthof(refusals); i++)
-		if (strstr(words, refusals[i]))
-			return true;
-	return false;
-}
-
-static HttpFailure
-classify(CURLcode code, const HttpTransfer *transfer)
-{
-	switch ((int) code)
-	{
-		case CURLE_OK:
-			return HTTP_ANSWERED;
-		case CURLE_OUT_OF_MEMORY:
-
-			/*
-			 * so it was called before 8.6 if a line of the headers is too
-			 * long
-			 */
-			return transfer->header_bytes > 0 &&
-				transfer->exchange->length == 0 ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
-		case CURLE_WRITE_ERROR:
-			return transfer->limit > 0 ? HTTP_TOO_LARGE : HTTP_NO_MEMORY;
-		case CURLE_TOO_LARGE:
-			return HTTP_TOO_LARGE;
-		case CURLE_PEER_FAILED_VERIFICATION:
-		case CURLE_SSL_INVALIDCERTSTATUS:
-		case CURLE_SSL_ISSUER_ERROR:
-		case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
-			return transfer->connected ? HTTP_LOST : HTTP_UNTRUSTED;
-		case CURLE_SSL_CACERT_BADFILE:
-		case CURLE_SSL_CERTPROBLEM:
-		case CURLE_SSL_CIPHER:
-		case CURLE_SSL_CRL_BADFILE:
-		case CURLE_SSL_ENGINE_INITFAILED:
-		case CURLE_SSL_ENGINE_NOTFOUND:
-		case CURLE_SSL_ENGINE_SETFAILED:
-		case CURLE_SSL_SHUTDOWN_FAILED:
-		case CURLE_USE_SSL_FAILED:
-			return transfer->connected ? HTTP_LOST : HTTP_TLS_FAILED;
-		case CURLE_SSL_CONNECT_ERROR:
-			return transfer->connected ? HTTP_LOST :
-				handshake_refused(transfer->error) ? HTTP_TLS_FAILED :
-				HTTP_CANNOT_CONNECT;
-		case CURLE_BAD_CONTENT_ENCODING:
-		case CURLE_UNSUPPORTED_PROTOCOL:
-		case CURLE_WEIRD_SERVER_REPLY:
-			return HTTP_UNREADABLE;
-		default:
-			return transfer->connected ? HTTP_LOST : HTTP_CANNOT_CONNECT;
-	}
-}
 
 /* Takes the request back from libcurl; the easy handle keeps its headers. */
 static void
@@ -513,121 +174,6 @@ attempt_over(HttpTransfer *transfer, HttpFailure failure)
 	}
 	transfer->back_off = (int64) delay * 1000;
 	transfer->resume_at = monotonic_usecs() + transfer->back_off;
-}
-
-/* Sets libcurl's options that all requests share. */
-static CURLcode
-set_common_options(CURL *easy, const HttpSettings *settings)
-{
-	CURLcode	rc = CURLE_OK;
-
-#define SETOPT(option, value) \
-	do { if (rc == CURLE_OK) rc = curl_easy_setopt(easy, option, value); } while (0)
-
-	SETOPT(CURLOPT_NOSIGNAL, 1L);
-	SETOPT(CURLOPT_QUICK_EXIT, 1L);
-	SETOPT(CURLOPT_PROTOCOLS_STR, "http,https");
-	SETOPT(CURLOPT_FOLLOWLOCATION, 0L);
-	SETOPT(CURLOPT_PATH_AS_IS, 1L);
-	SETOPT(CURLOPT_USERAGENT, settings->user_agent);
-	SETOPT(CURLOPT_ACCEPT_ENCODING, "");
-	SETOPT(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
-	SETOPT(CURLOPT_PIPEWAIT, 1L);
-	SETOPT(CURLOPT_TCP_KEEPALIVE, 1L);
-	SETOPT(CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS);
-	SETOPT(CURLOPT_CONNECTTIMEOUT, LIBCURL_CONNECT_SECONDS);
-	SETOPT(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
-	SETOPT(CURLOPT_SSL_VERIFYPEER, settings->tls_verify ? 1L : 0L);
-	SETOPT(CURLOPT_SSL_VERIFYHOST, settings->tls_verify ? 2L : 0L);
-	if (settings->tls_ca_file)
-	{
-		/* instead of the system's, not in addition to them */
-		SETOPT(CURLOPT_CAINFO, settings->tls_ca_file);
-		SETOPT(CURLOPT_CAPATH, NULL);
-	}
-	if (settings->tls_cert_file)
-		SETOPT(CURLOPT_SSLCERT, settings->tls_cert_file);
-	if (settings->tls_key_file)
-		SETOPT(CURLOPT_SSLKEY, settings->tls_key_file);
-	if (settings->proxy)
-	{
-		SETOPT(CURLOPT_PROXY, settings->proxy);
-		/* whatever the environment's no_proxy says */
-		SETOPT(CURLOPT_NOPROXY, "");
-	}
-	/* what goes to GitLab must not go to a proxy on the way */
-	SETOPT(CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE);
-	return rc;
-}
-
-static CURLcode
-set_request_options(HttpTransfer *transfer)
-{
-	HttpExchange *exchange = transfer->exchange;
-	HttpClient *client = exchange->client;
-	CURL	   *easy = transfer->easy;
-	CURLcode	rc = set_common_options(easy, &client->settings);
-
-	SETOPT(CURLOPT_PRIVATE, transfer);
-	SETOPT(CURLOPT_CURLU, transfer->url);
-	SETOPT(CURLOPT_ERRORBUFFER, transfer->error);
-	SETOPT(CURLOPT_OPENSOCKETFUNCTION, on_open);
-	SETOPT(CURLOPT_OPENSOCKETDATA, client);
-	SETOPT(CURLOPT_CLOSESOCKETFUNCTION, on_close);
-	SETOPT(CURLOPT_CLOSESOCKETDATA, client);
-	SETOPT(CURLOPT_WRITEFUNCTION, on_write);
-	SETOPT(CURLOPT_WRITEDATA, transfer);
-	SETOPT(CURLOPT_HEADERFUNCTION, on_header);
-	SETOPT(CURLOPT_HEADERDATA, transfer);
-	SETOPT(CURLOPT_PREREQFUNCTION, on_connected);
-	SETOPT(CURLOPT_PREREQDATA, transfer);
-	SETOPT(CURLOPT_HTTPHEADER, transfer->body ? client->body_headers :
-		   client->headers);
-	if (transfer->body)
-	{
-		SETOPT(CURLOPT_POST, 1L);
-		if (strcmp(exchange->method, "POST") == 0)
-			SETOPT(CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS_UNREPEATABLE);
-		SETOPT(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->body_length);
-		SETOPT(CURLOPT_READFUNCTION, on_read);
-		SETOPT(CURLOPT_READDATA, transfer);
-	}
-	SETOPT(CURLOPT_CUSTOMREQUEST, exchange->method);
-	return rc;
-}
-
-/* Writes percent-escapes as RFC 3986 wants them; libcurl's versions differ. */
-static void
-upcase_escapes(char *text)
-{
-	for (char *p = text; p && (p = strchr(p, '%')) != NULL; p++)
-		for (int i = 1; i <= 2 && p[i]; i++)
-			p[i] = pg_ascii_toupper((unsigned char) p[i]);
-}
-
-/* Path and query of the request, for messages and logs. */
-static char *
-url_target(CURLU *url)
-{
-	char	   *path = NULL;
-	char	   *query = NULL;
-	char	   *target = NULL;
-
-	if (curl_url_get(url, CURLUPART_PATH, &path, 0) == CURLUE_OK)
-	{
-		size_t		size;
-
-		(void) curl_url_get(url, CURLUPART_QUERY, &query, 0);
-		size = strlen(path) + (query ? strlen(query) : 0) + 2;
-		target = malloc(size);
-		if (target)
-			snprintf(target, size, "%s%s%s", path, query ? "?" : "",
-					 query ? query : "");
-	}
-	curl_free(path);
-	curl_free(query);
-	upcase_escapes(target);
-	return target;
 }
 
 /* Begins an attempt. */
@@ -991,59 +537,6 @@ client_cleanup(void *arg)
 	free(client->open.fds);
 }
 
-static bool
-append_header(struct curl_slist **list, const char *header)
-{
-	struct curl_slist *longer = curl_slist_append(*list, header);
-
-	if (longer == NULL)
-		return false;
-	*list = longer;
-	return true;
-}
-
-/* The headers that every request carries, and those of one with a body. */
-static bool
-prepare_headers(HttpClient *client, const char *bearer)
-{
-	size_t		size = strlen(bearer) + sizeof("Authorization: Bearer ");
-	char	   *header = palloc(size);
-	bool		good;
-
-	snprintf(header, size, "Authorization: Bearer %s", bearer);
-	good = append_header(&client->headers, "Accept: application/json") &&
-		append_header(&client->headers, header) &&
-		append_header(&client->body_headers, "Accept: application/json") &&
-		append_header(&client->body_headers, "Content-Type: application/json") &&
-		append_header(&client->body_headers, "Expect:") &&
-		append_header(&client->body_headers, header);
-	explicit_bzero(header, size);
-	pfree(header);
-	return good;
-}
-
-/* The URL that each request's URL begins with. */
-static bool
-prepare_base(HttpClient *client, const char *base_url, const char *prefix)
-{
-	char	   *path = NULL;
-	char	   *joined;
-	size_t		length;
-	bool		good;
-
-	if (curl_url_set(client->base, CURLUPART_URL, base_url, 0) != CURLUE_OK ||
-		curl_url_get(client->base, CURLUPART_PATH, &path, 0) != CURLUE_OK)
-		return false;
-	length = strlen(path);
-	while (length > 0 && path[length - 1] == '/')
-		length--;
-	joined = psprintf("%.*s%s", (int) length, path, prefix);
-	good = curl_url_set(client->base, CURLUPART_PATH, joined, 0) == CURLUE_OK;
-	pfree(joined);
-	curl_free(path);
-	return good;
-}
-
 static char *
 copy_or_null(const char *string)
 {
@@ -1116,80 +609,6 @@ http_client_create(MemoryContext context, const HttpSettings *settings)
  */
 
 /*
- * Makes an exchange.  method must be a string constant; path goes below the
- * client's prefix and must be percent-encoded.  Allocates with malloc only, and
- * returns NULL when that fails.
- */
-HttpExchange *
-http_exchange_create(HttpClient *client, const char *method, const char *path)
-{
-	HttpExchange *exchange = calloc(1, sizeof(HttpExchange));
-	HttpTransfer *transfer = calloc(1, sizeof(HttpTransfer));
-	CURLU	   *url = curl_url_dup(client->base);
-	char	   *prefix = NULL;
-	char	   *joined = NULL;
-
-	if (exchange && transfer && url &&
-		curl_url_get(url, CURLUPART_PATH, &prefix, 0) == CURLUE_OK)
-	{
-		size_t		size = strlen(prefix) + strlen(path) + 1;
-
-		joined = malloc(size);
-		if (joined)
-			snprintf(joined, size, "%s%s", prefix, path);
-	}
-	curl_free(prefix);
-	if (joined == NULL ||
-		curl_url_set(url, CURLUPART_PATH, joined, 0) != CURLUE_OK)
-	{
-		free(joined);
-		curl_url_cleanup(url);
-		free(transfer);
-		free(exchange);
-		return NULL;
-	}
-	free(joined);
-
-	exchange->client = client;
-	exchange->method = method;
-	exchange->target = "";
-	exchange->transfer = transfer;
-	exchange->error = transfer->error;
-	transfer->exchange = exchange;
-	transfer->url = url;
-	transfer->state = TRANSFER_NEW;
-	return exchange;
-}
-
-/* Adds a parameter to the query; the value is percent-encoded here. */
-void
-http_add_parameter(HttpExchange *exchange, const char *name, const char *value)
-{
-	size_t		size = strlen(name) + strlen(value) + 2;
-	char	   *pair = malloc(size);
-
-	if (pair)
-		snprintf(pair, size, "%s=%s", name, value);
-	if (pair == NULL ||
-		curl_url_set(exchange->transfer->url, CURLUPART_QUERY, pair,
-					 CURLU_APPENDQUERY | CURLU_URLENCODE) != CURLUE_OK)
-		exchange->transfer->broken = true;
-	free(pair);
-}
-
-/* Gives the request a body, which is copied and zeroed after use. */
-void
-http_set_body(HttpExchange *exchange, const char *body)
-{
-	HttpTransfer *transfer = exchange->transfer;
-
-	transfer->body = strdup(body);
-	transfer->body_length = strlen(body);
-	if (transfer->body == NULL)
-		transfer->broken = true;
-}
-
-/*
  * Sends the request, or rather: has it sent as soon as somebody waits.  Not
  * being able to is reported as any other failure is, by a finished exchange.
  */
@@ -1221,93 +640,6 @@ http_last_attempt(HttpExchange *exchange)
 		attempt_over(transfer, HTTP_CANNOT_CONNECT);
 }
 
-/*
- * The value of a header of the last answer, or NULL.  It belongs to the
- * exchange.  Of a header that came several times, the last one counts.
- */
-const char *
-http_header(HttpExchange *exchange, const char *name)
-{
-	struct curl_header *header;
-
-	if (exchange->transfer->easy == NULL ||
-		curl_easy_header(exchange->transfer->easy, name, 0, CURLH_HEADER, -1,
-						 &header) != CURLHE_OK)
-		return NULL;
-	if (header->amount > 1 &&
-		curl_easy_header(exchange->transfer->easy, name, header->amount - 1,
-						 CURLH_HEADER, -1, &header) != CURLHE_OK)
-		return NULL;
-	/* libcurl 7.88 leaves the carriage return in a value that is empty */
-	return header->value[strspn(header->value, " \t\r\n")] == '\0' ? "" :
-		header->value;
-}
-
-/* The value of a parameter of a URL's query, palloc'ed, or NULL. */
-static char *
-url_parameter(const char *url, const char *name)
-{
-	CURLU	   *u = curl_url();
-	char	   *query = NULL;
-	char	   *result = NULL;
-	size_t		length = strlen(name);
-
-	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
-		(void) curl_url_get(u, CURLUPART_QUERY, &query, 0);
-	for (char *p = query; p && result == NULL; p = strchr(p, '&'))
-	{
-		if (*p == '&')
-			p++;
-		if (strncmp(p, name, length) == 0 && p[length] == '=')
-		{
-			char	   *value = p + length + 1;
-			int			size = (int) strcspn(value, "&");
-
-			/* to libcurl, a size of 0 means that of the string */
-			char	   *decoded = size == 0 ? NULL :
-				curl_easy_unescape(NULL, value, size, NULL);
-
-			if (decoded)
-				result = pstrdup(decoded);
-			curl_free(decoded);
-		}
-	}
-	curl_free(query);
-	curl_url_cleanup(u);
-	return result;
-}
-
-/*
- * The value of a query parameter of the URL that the last answer links to with
- * this relation (RFC 8288), palloc'ed; empty if the URL has none that can be
- * read, and NULL if there is no such link.  Only the parameter is taken: the URL
- * itself may name another host.
- */
-char *
-http_link_parameter(HttpExchange *exchange, const char *relation,
-					const char *name)
-{
-	const char *link = http_header(exchange, "Link");
-	char	   *wanted = psprintf("rel=\"%s\"", relation);
-
-	while (link && (link = strchr(link, '<')) != NULL)
-	{
-		const char *end = strchr(link, '>');
-		const char *next = end ? strchr(end, '<') : NULL;
-		const char *found = end ? strstr(end, wanted) : NULL;
-
-		if (found && (next == NULL || found < next))
-		{
-			char	   *value = url_parameter(pnstrdup(link + 1, end - link - 1),
-											  name);
-
-			return value ? value : pstrdup("");
-		}
-		link = next;
-	}
-	return NULL;
-}
-
 /* Ends the exchange, finished or not, and frees all that belongs to it. */
 void
 http_exchange_free(HttpExchange *exchange)
@@ -1328,117 +660,6 @@ http_exchange_free(HttpExchange *exchange)
 	free(transfer->target);
 	free(transfer);
 	free(exchange);
-}
-
-
-/* ----------
- * URLs and the library
- * ----------
- */
-
-static bool
-is_loopback(const char *host)
-{
-	struct in_addr v4;
-
-	if (pg_strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0)
-		return true;
-	return inet_pton(AF_INET, host, &v4) == 1 &&
-		(ntohl(v4.s_addr) >> 24) == 127;
-}
-
-static HttpUrlProblem
-check_parts(CURLU *u, bool proxy, bool *plain, bool *loopback)
-{
-	static const char *const schemes[] = {"https", "http"};
-	static const char *const proxy_schemes[] = {"http", "https", "socks4",
-	"socks4a", "socks5", "socks5h"};
-	static const CURLUPart extras[] = {CURLUPART_QUERY, CURLUPART_FRAGMENT};
-	static const CURLUPart credentials[] = {CURLUPART_USER, CURLUPART_PASSWORD};
-	const char *const *known = proxy ? proxy_schemes : schemes;
-	int			nknown = proxy ? lengthof(proxy_schemes) : lengthof(schemes);
-	bool		found = false;
-	char	   *part = NULL;
-
-	if (curl_url_get(u, CURLUPART_SCHEME, &part, 0) != CURLUE_OK)
-		return HTTP_URL_MALFORMED;
-	for (int i = 0; i < nknown; i++)
-		found = found || pg_strcasecmp(part, known[i]) == 0;
-	*plain = pg_strcasecmp(part, "http") == 0;
-	curl_free(part);
-	if (!found)
-		return HTTP_URL_SCHEME;
-
-	if (curl_url_get(u, CURLUPART_HOST, &part, 0) != CURLUE_OK)
-		return HTTP_URL_MALFORMED;
-	*loopback = is_loopback(part);
-	curl_free(part);
-
-	for (int i = 0; i < (int) lengthof(credentials); i++)
-	{
-		if (curl_url_get(u, credentials[i], &part, 0) == CURLUE_OK)
-		{
-			curl_free(part);
-			return HTTP_URL_CREDENTIALS;
-		}
-	}
-	for (int i = 0; i < (int) lengthof(extras); i++)
-	{
-		if (curl_url_get(u, extras[i], &part, 0) == CURLUE_OK)
-		{
-			curl_free(part);
-			return HTTP_URL_EXTRA;
-		}
-	}
-	return HTTP_URL_GOOD;
-}
-
-/*
- * Says what is wrong with a base URL, or with a proxy's URL; and, of a good
- * one, whether it is plain http and whether its host is this machine.
- */
-HttpUrlProblem
-http_check_url(const char *url, bool proxy, bool *plain, bool *loopback)
-{
-	CURLU	   *u = curl_url();
-	unsigned int flags = CURLU_NON_SUPPORT_SCHEME;
-	HttpUrlProblem problem;
-
-	if (u == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	*plain = *loopback = false;
-	if (curl_url_set(u, CURLUPART_URL, url,
-					 proxy ? flags | CURLU_DEFAULT_SCHEME : flags) != CURLUE_OK)
-		problem = HTTP_URL_MALFORMED;
-	else
-		problem = check_parts(u, proxy, plain, loopback);
-	curl_url_cleanup(u);
-	return problem;
-}
-
-/* Percent-encodes one segment of a path; the result is palloc'ed. */
-char *
-http_escape_segment(const char *segment)
-{
-	char	   *escaped = curl_easy_escape(NULL, segment, 0);
-	char	   *result;
-
-	if (escaped == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	result = pstrdup(escaped);
-	curl_free(escaped);
-	return result;
-}
-
-/* An HTTP date as Unix time, or -1; never raises an error. */
-int64
-http_parse_date(const char *date)
-{
-	return (int64) curl_getdate(date, NULL);
 }
 
 /* libcurl's version and TLS backend, as "7.88.1 (OpenSSL/3.0.20)". */

@@ -1,33 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * engine.h
- *	  Interruptible HTTP exchanges: libcurl under PostgreSQL's event loop.
- *
- * A client is what exchanges with one server have in common: settings, open
- * connections and one libcurl multi handle.  An exchange is one request and
- * its answer, through as many attempts as its policy asks for.  Waiting comes
- * in two forms: http_wait() answers to interrupts as any backend code does;
- * http_wait_quietly() raises nothing and allocates nothing from PostgreSQL,
- * and may therefore be used after a commit and during a rollback.
- *
- * This module knows nothing of GitLab, of JSON or of relations.
+ * exchange.h
+ *	  What an exchange is to those who ask for one, and to those who carry it out.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_ENGINE_H
-#define GITLAB_PAT_ENGINE_H
-
-/* How a URL is refused by http_check_url(). */
-typedef enum HttpUrlProblem
-{
-	HTTP_URL_GOOD,
-	HTTP_URL_MALFORMED,
-	HTTP_URL_SCHEME,			/* none of those asked for */
-	HTTP_URL_CREDENTIALS,		/* has user-info */
-	HTTP_URL_EXTRA				/* has a query or a fragment */
-} HttpUrlProblem;
+#ifndef GITLAB_PAT_EXCHANGE_H
+#define GITLAB_PAT_EXCHANGE_H
 
 typedef struct HttpSettings
 {
@@ -101,33 +82,7 @@ struct HttpExchange
 	int64		waited;			/* us spent waiting, all attempts */
 	const char *error;			/* libcurl's words on the failure, or "" */
 
-	struct HttpTransfer *transfer;	/* engine.c's own */
+	struct HttpTransfer *transfer;	/* this folder's own */
 };
 
-extern HttpUrlProblem http_check_url(const char *url, bool proxy,
-									 bool *plain, bool *loopback);
-extern char *http_escape_segment(const char *segment);
-extern int64 http_parse_date(const char *date);
-extern const char *http_library_version(void);
-
-extern HttpClient *http_client_create(MemoryContext context,
-									  const HttpSettings *settings);
-
-extern HttpExchange *http_exchange_create(HttpClient *client,
-										  const char *method,
-										  const char *path);
-extern void http_add_parameter(HttpExchange *exchange, const char *name,
-							   const char *value);
-extern void http_set_body(HttpExchange *exchange, const char *body);
-extern void http_start(HttpExchange *exchange);
-extern void http_last_attempt(HttpExchange *exchange);
-extern const char *http_header(HttpExchange *exchange, const char *name);
-extern char *http_link_parameter(HttpExchange *exchange, const char *relation,
-								 const char *name);
-extern void http_exchange_free(HttpExchange *exchange);
-
-extern int	http_wait(HttpExchange **exchanges, int nexchanges);
-extern int	http_wait_quietly(HttpExchange **exchanges, int nexchanges,
-							  bool (*give_up) (void *), void *arg);
-
-#endif							/* GITLAB_PAT_ENGINE_H */
+#endif							/* GITLAB_PAT_EXCHANGE_H */

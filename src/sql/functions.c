@@ -20,6 +20,8 @@
 #include "executor/tuptable.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
+#include "http/engine.h"
+#include "http/request.h"
 #include "sql/functions.h"
 #include "gitlab/jsonc.h"
 #include "nodes/parsenodes.h"

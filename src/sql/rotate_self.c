@@ -35,6 +35,7 @@
 #include "compat.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "http/engine.h"
 #include "sql/functions.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"

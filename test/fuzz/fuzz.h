@@ -24,6 +24,7 @@
 #include "gitlab/call.h"
 #include "gitlab/client.h"
 #include "compat.h"
+#include "http/exchange.h"
 #include "utils/memutils.h"
 
 /* The credential of all requests: it must never stand in a message. */

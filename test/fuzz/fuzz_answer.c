@@ -10,7 +10,7 @@
  */
 #include "fuzz.h"
 
-#include "http/engine.h"
+#include "http/request.h"
 
 #define http_header fuzz_header
 #include "gitlab/call.c"

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "http/engine.c"
+#include "http/url.h"
 
 /* Longer answers than a socket's buffer holds would have to be fed in turns. */
 #define MAX_ANSWER (64 * 1024)

@@ -13,9 +13,12 @@ OBJS = gitlab_pat_fdw.o \
 	src/http/engine.o \
 	src/gitlab/filter.o \
 	src/sql/functions.o \
+	src/gitlab/listing.o \
+	src/gitlab/lookups.o \
 	src/http/memory.o \
 	src/fdw/modify.o \
 	src/gitlab/option.o \
+	src/gitlab/pages.o \
 	src/fdw/plan.o \
 	src/fdw/pushdown.o \
 	src/change/queue.o \
@@ -26,7 +29,9 @@ OBJS = gitlab_pat_fdw.o \
 	src/sql/rotate_due.o \
 	src/sql/rotate_self.o \
 	src/fdw/scan.o \
+	src/gitlab/seen.o \
 	src/http/sockets.o \
+	src/gitlab/steps.o \
 	src/gitlab/stream.o \
 	src/fdw/table.o \
 	src/gitlab/text.o \

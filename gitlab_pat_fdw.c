@@ -6,7 +6,7 @@
  * The path of a statement is the path through the files of src/:
  *
  *	SQL -> plan.c -> ForeignScan's private list -> scan.c
- *		-> filter.c (targets, parameters) -> stream.c (pages) -> call.c (call)
+ *		-> filter.c (targets, parameters) -> stream.c, pages.c -> call.c (call)
  *		-> engine.c (exchange) -> GitLab
  *		-> call.c, stream.c (JSON record) -> record.c (Datum) -> slot
  *

@@ -24,6 +24,7 @@
 #include "fdw/scan.h"
 #include "gitlab/record.h"
 #include "gitlab/stream.h"
+#include "gitlab/listing.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/sampling.h"

@@ -26,6 +26,7 @@
 #include "fdw/plan.h"
 #include "fdw/scan.h"
 #include "gitlab/stream.h"
+#include "gitlab/listing.h"
 #include "change/transaction.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

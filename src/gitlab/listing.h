@@ -1,18 +1,14 @@
 /*-------------------------------------------------------------------------
  *
- * stream.h
- *	  Reading any number of GitLab's objects, in pages or one by one.
- *
- * A stream delivers records in an order that is fixed, each object once, and
- * asks for as few pages as its reader needs.  It belongs to the memory context
- * that it was opened in, which must not outlive its client's.
+ * listing.h
+ *	  How a collection is asked for, and what a page shows of whom it asked.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_STREAM_H
-#define GITLAB_PAT_STREAM_H
+#ifndef GITLAB_PAT_LISTING_H
+#define GITLAB_PAT_LISTING_H
 
 #include "gitlab/call.h"
 
@@ -30,16 +26,8 @@ typedef struct StreamListing
 
 typedef struct Stream Stream;
 
-extern Stream *stream_list(ApiClient *client, const Resource *resource,
-						   const StreamListing *listing);
-extern Stream *stream_lookup(ApiClient *client, const Resource *resource,
-							 const ApiTarget *targets, int ntargets,
-							 int concurrency);
-extern void stream_prefetch(Stream *stream);
-extern JsonRecord *stream_next(Stream *stream);
-extern bool stream_rewind(Stream *stream);
-extern void stream_end(Stream *stream);
-extern int64 stream_total(ApiClient *client, const Resource *resource,
-						  const ApiTarget *target, List *parameters);
+extern void add_parameters(Stream *stream, ApiCall *call, bool frozen);
+extern ApiCall *target_call(Stream *stream, const ApiTarget *target,
+							const char *path);
 
-#endif							/* GITLAB_PAT_STREAM_H */
+#endif							/* GITLAB_PAT_LISTING_H */

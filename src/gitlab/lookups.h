@@ -1,45 +1,24 @@
 /*-------------------------------------------------------------------------
  *
- * stream.h
- *	  Reading any number of GitLab's objects, in pages or one by one.
- *
- * A stream delivers records in an order that is fixed, each object once, and
- * asks for as few pages as its reader needs.  It belongs to the memory context
- * that it was opened in, which must not outlive its client's.
+ * lookups.h
+ *	  Reading GitLab's objects one by one, by their ids or names.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_STREAM_H
-#define GITLAB_PAT_STREAM_H
+#ifndef GITLAB_PAT_LOOKUPS_H
+#define GITLAB_PAT_LOOKUPS_H
 
 #include "gitlab/call.h"
+#include "gitlab/listing.h"
+#include "gitlab/record.h"
 
-/* How to read a collection. */
-typedef struct StreamListing
-{
-	const ApiTarget *target;	/* NULL: the resource's only collection */
-	List	   *parameters;		/* of ApiParameter, beside the target's */
-	int			page_size;
-	int			first_page_size;	/* if no more is expected, or 0 */
-	int			concurrency;
-	const char *order_by;		/* a field whose order was promised, or NULL */
-	bool		descending;
-} StreamListing;
+extern const ApiTarget *step_target(const Stream *stream, int64 step);
+extern void take_object(Stream *stream, ApiCall *call,
+						const ApiTarget *target);
+extern void list_instead(Stream *stream, const ApiTarget *target);
+extern bool is_conflict(ApiCall *call);
+extern JsonRecord *next_instead(Stream *stream);
 
-typedef struct Stream Stream;
-
-extern Stream *stream_list(ApiClient *client, const Resource *resource,
-						   const StreamListing *listing);
-extern Stream *stream_lookup(ApiClient *client, const Resource *resource,
-							 const ApiTarget *targets, int ntargets,
-							 int concurrency);
-extern void stream_prefetch(Stream *stream);
-extern JsonRecord *stream_next(Stream *stream);
-extern bool stream_rewind(Stream *stream);
-extern void stream_end(Stream *stream);
-extern int64 stream_total(ApiClient *client, const Resource *resource,
-						  const ApiTarget *target, List *parameters);
-
-#endif							/* GITLAB_PAT_STREAM_H */
+#endif							/* GITLAB_PAT_LOOKUPS_H */

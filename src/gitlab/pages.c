@@ -1,19 +1,17 @@
 /*-------------------------------------------------------------------------
  *
- * stream.c
- *	  Reading any number of GitLab's objects, in pages or one by one.
+ * pages.c
+ *	  Reading a list of GitLab's objects in pages.
  *
- * A stream is a sequence of steps, each one request: a page of a listing, or
- * the lookup of one id.  The first step is taken alone; when more than it
- * brings is asked for, up to `concurrency` steps are under way at a time.
- * Their records are delivered in the order of the steps.
+ * Each page is a step.  The first step is taken alone; when more than it brings
+ * is asked for, up to `concurrency` steps are under way at a time.  Their records
+ * are delivered in the order of the steps.
  *
- * A listing by offsets is read while others create, use and revoke objects.
- * No id is delivered twice.  Pages after the first are limited to what had been
- * created when that was answered, and what was created within that second is
- * asked for apart, by the stream `late`.  When rows leave the selection or
- * enter it, later ones slide to other pages; then the total changes, and the
- * listing is read again, for what slid past.
+ * A listing by offsets is read while others create, use and revoke objects.  No id
+ * is delivered twice.  Pages after the first are limited to what had been created when
+ * that was answered; what was created within that second is asked for apart, by `late`.
+ * When rows leave the selection or enter it, later ones slide to other pages; then the
+ * total changes, and the listing is read again for what slid past.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -21,18 +19,21 @@
  */
 #include "postgres.h"
 
-#include "gitlab/call.h"
-#include "common/hashfn.h"
 #include "compat.h"
+#include "gitlab/call.h"
+#include "gitlab/client.h"
 #include "gitlab/jsonc.h"
-#include "lib/integerset.h"
-#include "pgtime.h"
+#include "gitlab/listing.h"
+#include "gitlab/lookups.h"
+#include "gitlab/pages.h"
+#include "gitlab/record.h"
+#include "gitlab/seen.h"
+#include "gitlab/steps.h"
 #include "gitlab/stream.h"
-#include "utils/hsearch.h"
+#include "gitlab/words.h"
+#include "http/request.h"
+#include "pgtime.h"
 #include "utils/memutils.h"
-
-/* Rows a request where a lookup turns out to be a listing. */
-#define LOOKUP_PAGE_SIZE 100
 
 /* A scan whose pages bring no new id this often running would never end. */
 #define MAX_BARREN_PAGES 3
@@ -40,206 +41,14 @@
 /* How often a listing is read again before the scan gives up. */
 #define MAX_PASSES 4
 
-typedef enum StreamKind
-{
-	STREAM_PAGES,				/* offset paging */
-	STREAM_KEYSET,				/* each page names the next one */
-	STREAM_LOOKUPS				/* one object a step */
-} StreamKind;
-
-/* What was delivered: by id, or by name where objects have no id. */
-typedef struct SeenIds
-{
-	IntegerSet *ascending;		/* ids that came in ascending order */
-	uint64		highest;
-	HTAB	   *stragglers;		/* the other ids, or NULL */
-	HTAB	   *names;			/* or NULL */
-	MemoryContext context;
-} SeenIds;
-
-struct Stream
-{
-	ApiClient  *client;
-	const Resource *resource;
-	StreamKind	kind;
-	MemoryContext context;
-	StreamListing listing;
-	int			concurrency;
-	const ApiTarget *targets;	/* one for each lookup, or that of the listing */
-	ApiTarget	whole;			/* the target of a resource's only collection */
-	const char *action;			/* for messages */
-	SeenIds    *seen;
-
-	/* steps are numbered from 1 */
-	int64		current;		/* the step being delivered, 0: none yet */
-	int64		sent;			/* the last step that was sent */
-	int64		last;			/* the last step there is, or -1 if unknown */
-	bool		ended;			/* there is no step after the current one */
-	ApiCall   **window;			/* by step modulo concurrency + 1 */
-	char	   *cursor;			/* of the next page, by keyset */
-	bool		fitted;			/* the first page is smaller than the others */
-
-	/* lookups of what is in containers */
-	Stream	   *instead;		/* a listing in place of the lookup that did
-								 * not bring one object, or NULL */
-
-	/* noticing changes */
-	char	   *frozen_at;		/* pages after the first were created by then */
-	int			pass;			/* the listing is being read for this time */
-	bool		restarted;		/* not all that was delivered came since */
-	int64		total;			/* as the pages of this pass said, or -1 */
-	bool		slid;			/* they did not agree */
-	bool		brought_new;	/* this pass delivered something */
-	int64		received;		/* different records, in all passes */
-	int64		least;			/* and most: the totals of all passes */
-	int64		most;
-	Stream	   *late;			/* created within the first answer's second */
-	bool		is_late;
-	char	   *answered_by;	/* of a list in another order than that of
-								 * ids: what is younger came after the first
-								 * answer */
-	char	   *previous_key;	/* for checking the order */
-
-	/* the records of the current step */
-	MemoryContext step_context;
-	JsonRecord **records;
-	int			nrecords;
-	int			next_record;
-	int			barren;			/* pages running that brought nothing new */
-};
-
-static Stream *
-stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
-			  int concurrency)
-{
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "GitLab records",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext saved = MemoryContextSwitchTo(context);
-	Stream	   *stream = palloc0(sizeof(Stream));
-
-	stream->client = client;
-	stream->resource = resource;
-	stream->kind = kind;
-	stream->context = context;
-	stream->concurrency = concurrency;
-	stream->window = palloc0(sizeof(ApiCall *) * (concurrency + 1));
-	stream->last = -1;
-	stream->pass = 1;
-	stream->total = -1;
-	stream->least = PG_INT64_MAX;
-	stream->action = psprintf("read %s", resource->plural);
-	stream->step_context = AllocSetContextCreate(context, "GitLab page",
-												 ALLOCSET_SMALL_SIZES);
-	MemoryContextSwitchTo(saved);
-	return stream;
-}
-
-/*
- * Starts reading a collection.  The listing is copied, but for its parameters,
- * which must live as long as the stream.  The stream belongs to the current
- * memory context, which must not outlive the client's.
- */
-Stream *
-stream_list(ApiClient *client, const Resource *resource, const StreamListing *listing)
-{
-	Stream	   *stream = stream_create(client, resource, resource->keyset ?
-									   STREAM_KEYSET : STREAM_PAGES,
-									   listing->concurrency);
-	MemoryContext saved = MemoryContextSwitchTo(stream->context);
-
-	stream->listing = *listing;
-	stream->whole.path = resource->path;
-	stream->targets = listing->target ? listing->target : &stream->whole;
-	stream->fitted = stream->kind == STREAM_PAGES &&
-		listing->first_page_size > 0 &&
-		listing->first_page_size < listing->page_size;
-	stream->seen = palloc0(sizeof(SeenIds));
-	stream->seen->context = stream->context;
-	stream->seen->ascending = intset_create();
-	MemoryContextSwitchTo(saved);
-	return stream;
-}
-
-/*
- * Starts looking up objects, which must be distinct.  The targets must live as
- * long as the stream.
- */
-Stream *
-stream_lookup(ApiClient *client, const Resource *resource,
-			  const ApiTarget *targets, int ntargets, int concurrency)
-{
-	Stream	   *stream = stream_create(client, resource, STREAM_LOOKUPS,
-									   concurrency);
-
-	stream->targets = targets;
-	stream->last = ntargets;
-	return stream;
-}
-
-/* The target that a step is about. */
-static const ApiTarget *
-step_target(const Stream *stream, int64 step)
-{
-	return stream->kind == STREAM_LOOKUPS ? &stream->targets[step - 1] :
-		stream->targets;
-}
-
-static int
+int
 page_size(const Stream *stream)
 {
 	return stream->fitted ? stream->listing.first_page_size :
 		stream->listing.page_size;
 }
 
-/*
- * Adds the listing's parameters, and limits pages after the first to what had
- * been created when that was answered.
- */
-static void
-add_parameters(Stream *stream, ApiCall *call, bool frozen)
-{
-	const char *limit = frozen ? stream->resource->created_before : NULL;
-	ListCell   *lc;
-
-	foreach(lc, stream->listing.parameters)
-	{
-		ApiParameter *parameter = lfirst(lc);
-		const char *value = parameter->value;
-
-		if (limit && strcmp(parameter->name, limit) == 0)
-		{
-			/* both have the same form, whose order is that of time */
-			if (strcmp(stream->frozen_at, value) < 0)
-				value = stream->frozen_at;
-			limit = NULL;
-		}
-		http_add_parameter(call->exchange, parameter->name, value);
-	}
-	if (limit)
-		http_add_parameter(call->exchange, limit, stream->frozen_at);
-	for (const ResourceParameter *p = stream->resource->list_parameters; p->name; p++)
-		http_add_parameter(call->exchange, p->name, p->value);
-}
-
-/* A call for what a target names. */
-static ApiCall *
-target_call(Stream *stream, const ApiTarget *target, const char *path)
-{
-	ApiCall    *call = api_client_call(stream->client, "GET", path);
-	ListCell   *lc;
-
-	call->resource = stream->resource;
-	foreach(lc, target->parameters)
-	{
-		ApiParameter *parameter = lfirst(lc);
-
-		http_add_parameter(call->exchange, parameter->name, parameter->value);
-	}
-	return call;
-}
-
-static ApiCall *
+ApiCall *
 step_call(Stream *stream, int64 step)
 {
 	const ApiTarget *target = step_target(stream, step);
@@ -259,33 +68,6 @@ step_call(Stream *stream, int64 step)
 	else if (stream->cursor)
 		http_add_parameter(call->exchange, "cursor", stream->cursor);
 	return call;
-}
-
-static ApiCall **
-step_slot(Stream *stream, int64 step)
-{
-	return &stream->window[step % (stream->concurrency + 1)];
-}
-
-/* Sends a step's request, and remembers it in the window. */
-static void
-send_step(Stream *stream, int64 step)
-{
-	ApiCall    *call = step_call(stream, step);
-
-	*step_slot(stream, step) = call;
-	api_call_start(call);
-	stream->sent = Max(stream->sent, step);
-}
-
-static void
-free_step(Stream *stream, int64 step)
-{
-	ApiCall   **slot = step_slot(stream, step);
-
-	if (*slot)
-		api_call_free(*slot);
-	*slot = NULL;
 }
 
 /*
@@ -346,97 +128,7 @@ send_ahead(Stream *stream, int64 step)
 		send_step(stream->late, 1);
 }
 
-/*
- * Sends the first request of a stream that will be read later.
- */
 void
-stream_prefetch(Stream *stream)
-{
-	if (stream->sent == 0 && (stream->last < 0 || stream->last > 0))
-		send_step(stream, 1);
-}
-
-/* Waits for a step's answer; with a new credential if there is one. */
-static ApiCall *
-finish_step(Stream *stream, int64 step)
-{
-	ApiCall   **slot = step_slot(stream, step);
-
-	for (;;)
-	{
-		api_wait(slot, 1);
-		if (!api_credential_renewed(stream->client, *slot))
-			return *slot;
-		free_step(stream, step);
-		send_step(stream, step);
-	}
-}
-
-/* A table of names, which are texts of any length. */
-static uint32
-hash_name(const void *key, Size size)
-{
-	const char *name = *(const char *const *) key;
-
-	return DatumGetUInt32(hash_any((const unsigned char *) name, strlen(name)));
-}
-
-static int
-compare_names(const void *a, const void *b, Size size)
-{
-	return strcmp(*(const char *const *) a, *(const char *const *) b);
-}
-
-/* Is this name new to the stream? */
-static bool
-is_new_name(SeenIds *seen, const char *key, const char *variant)
-{
-	HASHCTL		ctl = {.keysize = sizeof(char *), .entrysize = sizeof(char *),
-		.hash = hash_name, .match = compare_names, .hcxt = seen->context
-	};
-	MemoryContext saved = MemoryContextSwitchTo(seen->context);
-	char	   *name = psprintf("%s\n%s", key, variant ? variant : "");
-	bool		found;
-
-	if (seen->names == NULL)
-		seen->names = hash_create("GitLab names", 256, &ctl,
-								  HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
-								  HASH_CONTEXT);
-	(void) hash_search(seen->names, &name, HASH_ENTER, &found);
-	if (found)
-		pfree(name);
-	MemoryContextSwitchTo(saved);
-	return !found;
-}
-
-/* Is this id new to the stream? */
-static bool
-is_new_id(SeenIds *seen, int64 id)
-{
-	bool		found;
-
-	if ((uint64) id > seen->highest)
-	{
-		intset_add_member(seen->ascending, id);
-		seen->highest = id;
-		return true;
-	}
-	if (intset_is_member(seen->ascending, id))
-		return false;
-	if (seen->stragglers == NULL)
-	{
-		HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(int64),
-			.hcxt = seen->context
-		};
-
-		seen->stragglers = hash_create("GitLab ids", 256, &ctl,
-									   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	(void) hash_search(seen->stragglers, &id, HASH_ENTER, &found);
-	return !found;
-}
-
-pg_noreturn static void
 refuse_answer(Stream *stream, ApiCall *call, const char *detail)
 {
 	ereport(ERROR,
@@ -448,7 +140,7 @@ refuse_answer(Stream *stream, ApiCall *call, const char *detail)
 }
 
 /* Are the resource's objects known by numbers, or else by names? */
-static bool
+bool
 has_ids(const Resource *resource)
 {
 	return resource->variant == NULL;
@@ -552,7 +244,7 @@ check_order(Stream *stream, ApiCall *call, JsonRecord *record)
 }
 
 /* Says in a record what it is in, which GitLab's answer leaves out. */
-static void
+void
 add_container(Stream *stream, JsonRecord *record, const ApiTarget *target)
 {
 	JsonRecord *value;
@@ -606,56 +298,6 @@ take_page(Stream *stream, ApiCall *call)
 	if (!stream->is_late)
 		refuse_answer(stream, call, "The pages of the list repeat themselves");
 	stream->ended = true;		/* a server that doesn't know created_after */
-}
-
-/* Takes the record that a lookup brought. */
-static void
-take_object(Stream *stream, ApiCall *call, const ApiTarget *target)
-{
-	const char *field = stream->resource->key;
-	const char *key;
-	char		number[32];
-	int64		id;
-
-	if (has_ids(stream->resource))
-	{
-		snprintf(number, sizeof(number), INT64_FORMAT,
-				 resource_id(call->record, &id) ? id : 0);
-		key = number;
-	}
-	else
-		key = resource_text(call->record, field);
-	if (key == NULL || strcmp(key, target->key) != 0)
-		refuse_answer(stream, call,
-					  psprintf("The answer is not an object with the \"%s\" that was asked for",
-							   field));
-	add_container(stream, call->record, target);
-	stream->records = palloc(sizeof(JsonRecord *));
-	stream->records[stream->nrecords++] = call->record;
-}
-
-/*
- * Lists all that there is with the key of a lookup, in its place: because more
- * than one object has it; or because none has, which GitLab also says when what
- * it should be in is not there, and too much depends on it to take it at its
- * word.
- */
-static void
-list_instead(Stream *stream, const ApiTarget *target)
-{
-	MemoryContext saved = MemoryContextSwitchTo(stream->context);
-	ApiTarget  *collection = palloc0(sizeof(ApiTarget));
-	StreamListing listing = {
-		.target = collection,
-		.page_size = LOOKUP_PAGE_SIZE,
-		.concurrency = 1
-	};
-
-	collection->path = resource_path(stream->resource, target->container, NULL);
-	collection->container = target->container;
-	stream->instead = stream_list(stream->client, stream->resource, &listing);
-	stream->restarted = true;
-	MemoryContextSwitchTo(saved);
 }
 
 /*
@@ -825,7 +467,7 @@ names_owner(const Stream *stream, List *parameters)
  * wrong?  That is so for a lookup, and for the beginning of a listing for an
  * owner who may not exist.
  */
-static bool
+bool
 may_be_absent(const Stream *stream, int64 step)
 {
 	if (stream->kind == STREAM_LOOKUPS)
@@ -835,41 +477,8 @@ may_be_absent(const Stream *stream, int64 step)
 		 names_owner(stream, stream->targets->parameters));
 }
 
-/*
- * Does GitLab say that a key alone names more than one object?  Its status for
- * that has not been the same in all versions.
- */
-static bool
-is_conflict(ApiCall *call)
-{
-	return api_call_judge(call) == API_REFUSED &&
-		(call->exchange->status == 409 || call->exchange->status == 400);
-}
-
-/* The next record of the listing in place of a lookup, or NULL. */
-static JsonRecord *
-next_instead(Stream *stream)
-{
-	while (stream->instead)
-	{
-		const char *key = step_target(stream, stream->current)->key;
-		JsonRecord *record = stream_next(stream->instead);
-		const char *found = record ?
-			resource_text(record, stream->resource->key) : NULL;
-
-		if (record == NULL)
-		{
-			stream_end(stream->instead);
-			stream->instead = NULL;
-		}
-		else if (found && strcmp(found, key) == 0)
-			return record;
-	}
-	return NULL;
-}
-
 /* Makes the records of the next step current.  False: there is none. */
-static bool
+bool
 next_step(Stream *stream)
 {
 	int64		step;
@@ -918,83 +527,4 @@ next_step(Stream *stream)
 	MemoryContextSwitchTo(saved);
 	api_statistics(stream->client)->pages++;
 	return true;
-}
-
-/*
- * The next record, which stays valid until the one after it is asked for; NULL
- * at the end.  Raises the errors of failed requests.
- */
-JsonRecord *
-stream_next(Stream *stream)
-{
-	while (stream->next_record >= stream->nrecords)
-	{
-		JsonRecord *record = next_instead(stream);
-
-		if (record)
-			return record;
-		if (next_step(stream))
-			continue;
-		return stream->late ? stream_next(stream->late) : NULL;
-	}
-	api_statistics(stream->client)->rows++;
-	return stream->records[stream->next_record++];
-}
-
-/*
- * Starts again with what is at hand, without a request.  False, and nothing
- * done, if that is not all that was delivered.
- */
-bool
-stream_rewind(Stream *stream)
-{
-	if (stream->current > 1 || stream->restarted)
-		return false;
-	stream->next_record = 0;
-	return true;
-}
-
-/* Ends a stream and what it has under way. */
-void
-stream_end(Stream *stream)
-{
-	if (stream->instead)
-		stream_end(stream->instead);
-	if (stream->late)
-		for (int i = 0; i <= stream->late->concurrency; i++)
-			free_step(stream->late, i);
-	for (int i = 0; i <= stream->concurrency; i++)
-		free_step(stream, i);
-	MemoryContextDelete(stream->context);
-}
-
-/*
- * How many objects a listing with these parameters has, by one request; -1 if
- * GitLab does not say, as above 10,000.
- */
-int64
-stream_total(ApiClient *client, const Resource *resource,
-			 const ApiTarget *target, List *parameters)
-{
-	StreamListing listing = {.target = target, .parameters = parameters,
-		.page_size = 1, .concurrency = 1
-	};
-	Stream	   *stream = stream_list(client, resource, &listing);
-	ApiCall    *call;
-	int64		total = 0;
-
-	send_step(stream, 1);
-	call = finish_step(stream, 1);
-	if (api_call_judge(call) != API_REFUSED || !may_be_absent(stream, 1) ||
-		!api_means_absent(client, call))
-	{
-		api_check(call, stream->action);
-		if (!json_object_is_type(call->record, json_type_array))
-			refuse_answer(stream, call, "The answer is not a JSON array");
-		total = api_integer_header(call->exchange, "X-Total");
-		if (total == PG_INT64_MAX)
-			total = -1;			/* no number of rows */
-	}
-	stream_end(stream);
-	return total;
 }

@@ -1,45 +1,89 @@
 /*-------------------------------------------------------------------------
  *
- * stream.h
- *	  Reading any number of GitLab's objects, in pages or one by one.
- *
- * A stream delivers records in an order that is fixed, each object once, and
- * asks for as few pages as its reader needs.  It belongs to the memory context
- * that it was opened in, which must not outlive its client's.
+ * pages.h
+ *	  Reading a list of GitLab's objects in pages.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_STREAM_H
-#define GITLAB_PAT_STREAM_H
+#ifndef GITLAB_PAT_PAGES_H
+#define GITLAB_PAT_PAGES_H
 
+#include "compat.h"
 #include "gitlab/call.h"
+#include "gitlab/client.h"
+#include "gitlab/listing.h"
+#include "gitlab/record.h"
+#include "gitlab/resources.h"
+#include "gitlab/seen.h"
 
-/* How to read a collection. */
-typedef struct StreamListing
+typedef enum StreamKind
 {
-	const ApiTarget *target;	/* NULL: the resource's only collection */
-	List	   *parameters;		/* of ApiParameter, beside the target's */
-	int			page_size;
-	int			first_page_size;	/* if no more is expected, or 0 */
+	STREAM_PAGES,				/* offset paging */
+	STREAM_KEYSET,				/* each page names the next one */
+	STREAM_LOOKUPS				/* one object a step */
+} StreamKind;
+
+struct Stream
+{
+	ApiClient  *client;
+	const Resource *resource;
+	StreamKind	kind;
+	MemoryContext context;
+	StreamListing listing;
 	int			concurrency;
-	const char *order_by;		/* a field whose order was promised, or NULL */
-	bool		descending;
-} StreamListing;
+	const ApiTarget *targets;	/* one for each lookup, or that of the listing */
+	ApiTarget	whole;			/* the target of a resource's only collection */
+	const char *action;			/* for messages */
+	SeenIds    *seen;
 
-typedef struct Stream Stream;
+	/* steps are numbered from 1 */
+	int64		current;		/* the step being delivered, 0: none yet */
+	int64		sent;			/* the last step that was sent */
+	int64		last;			/* the last step there is, or -1 if unknown */
+	bool		ended;			/* there is no step after the current one */
+	ApiCall   **window;			/* by step modulo concurrency + 1 */
+	char	   *cursor;			/* of the next page, by keyset */
+	bool		fitted;			/* the first page is smaller than the others */
 
-extern Stream *stream_list(ApiClient *client, const Resource *resource,
-						   const StreamListing *listing);
-extern Stream *stream_lookup(ApiClient *client, const Resource *resource,
-							 const ApiTarget *targets, int ntargets,
-							 int concurrency);
-extern void stream_prefetch(Stream *stream);
-extern JsonRecord *stream_next(Stream *stream);
-extern bool stream_rewind(Stream *stream);
-extern void stream_end(Stream *stream);
-extern int64 stream_total(ApiClient *client, const Resource *resource,
-						  const ApiTarget *target, List *parameters);
+	/* lookups of what is in containers */
+	Stream	   *instead;		/* a listing in place of the lookup that did
+								 * not bring one object, or NULL */
 
-#endif							/* GITLAB_PAT_STREAM_H */
+	/* noticing changes */
+	char	   *frozen_at;		/* pages after the first were created by then */
+	int			pass;			/* the listing is being read for this time */
+	bool		restarted;		/* not all that was delivered came since */
+	int64		total;			/* as the pages of this pass said, or -1 */
+	bool		slid;			/* they did not agree */
+	bool		brought_new;	/* this pass delivered something */
+	int64		received;		/* different records, in all passes */
+	int64		least;			/* and most: the totals of all passes */
+	int64		most;
+	Stream	   *late;			/* created within the first answer's second */
+	bool		is_late;
+	char	   *answered_by;	/* of a list in another order than that of
+								 * ids: what is younger came after the first
+								 * answer */
+	char	   *previous_key;	/* for checking the order */
+
+	/* the records of the current step */
+	MemoryContext step_context;
+	JsonRecord **records;
+	int			nrecords;
+	int			next_record;
+	int			barren;			/* pages running that brought nothing new */
+};
+
+extern int	page_size(const Stream *stream);
+extern ApiCall *step_call(Stream *stream, int64 step);
+pg_noreturn extern void refuse_answer(Stream *stream, ApiCall *call,
+									  const char *detail);
+extern bool has_ids(const Resource *resource);
+extern void add_container(Stream *stream, JsonRecord *record,
+						  const ApiTarget *target);
+extern bool may_be_absent(const Stream *stream, int64 step);
+extern bool next_step(Stream *stream);
+
+#endif							/* GITLAB_PAT_PAGES_H */

@@ -1,45 +1,29 @@
 /*-------------------------------------------------------------------------
  *
- * stream.h
- *	  Reading any number of GitLab's objects, in pages or one by one.
- *
- * A stream delivers records in an order that is fixed, each object once, and
- * asks for as few pages as its reader needs.  It belongs to the memory context
- * that it was opened in, which must not outlive its client's.
+ * seen.h
+ *	  The objects that a scan has already met, by id or by name.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_STREAM_H
-#define GITLAB_PAT_STREAM_H
+#ifndef GITLAB_PAT_SEEN_H
+#define GITLAB_PAT_SEEN_H
 
-#include "gitlab/call.h"
+#include "lib/integerset.h"
+#include "utils/hsearch.h"
 
-/* How to read a collection. */
-typedef struct StreamListing
+/* What was delivered: by id, or by name where objects have no id. */
+typedef struct SeenIds
 {
-	const ApiTarget *target;	/* NULL: the resource's only collection */
-	List	   *parameters;		/* of ApiParameter, beside the target's */
-	int			page_size;
-	int			first_page_size;	/* if no more is expected, or 0 */
-	int			concurrency;
-	const char *order_by;		/* a field whose order was promised, or NULL */
-	bool		descending;
-} StreamListing;
+	IntegerSet *ascending;		/* ids that came in ascending order */
+	uint64		highest;
+	HTAB	   *stragglers;		/* the other ids, or NULL */
+	HTAB	   *names;			/* or NULL */
+	MemoryContext context;
+} SeenIds;
 
-typedef struct Stream Stream;
+extern bool is_new_name(SeenIds *seen, const char *key, const char *variant);
+extern bool is_new_id(SeenIds *seen, int64 id);
 
-extern Stream *stream_list(ApiClient *client, const Resource *resource,
-						   const StreamListing *listing);
-extern Stream *stream_lookup(ApiClient *client, const Resource *resource,
-							 const ApiTarget *targets, int ntargets,
-							 int concurrency);
-extern void stream_prefetch(Stream *stream);
-extern JsonRecord *stream_next(Stream *stream);
-extern bool stream_rewind(Stream *stream);
-extern void stream_end(Stream *stream);
-extern int64 stream_total(ApiClient *client, const Resource *resource,
-						  const ApiTarget *target, List *parameters);
-
-#endif							/* GITLAB_PAT_STREAM_H */
+#endif							/* GITLAB_PAT_SEEN_H */

@@ -1,45 +1,25 @@
 /*-------------------------------------------------------------------------
  *
- * stream.h
- *	  Reading any number of GitLab's objects, in pages or one by one.
+ * steps.h
+ *	  Requests in a fixed order, some of them under way at a time.
  *
- * A stream delivers records in an order that is fixed, each object once, and
- * asks for as few pages as its reader needs.  It belongs to the memory context
- * that it was opened in, which must not outlive its client's.
+ * Whoever reads a list or looks objects up numbers its requests: step 1 is the
+ * first one.  The steps know how to send them, to wait for them, and to send
+ * them again with a new credential; not what they are about.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_STREAM_H
-#define GITLAB_PAT_STREAM_H
+#ifndef GITLAB_PAT_STEPS_H
+#define GITLAB_PAT_STEPS_H
 
 #include "gitlab/call.h"
+#include "gitlab/listing.h"
 
-/* How to read a collection. */
-typedef struct StreamListing
-{
-	const ApiTarget *target;	/* NULL: the resource's only collection */
-	List	   *parameters;		/* of ApiParameter, beside the target's */
-	int			page_size;
-	int			first_page_size;	/* if no more is expected, or 0 */
-	int			concurrency;
-	const char *order_by;		/* a field whose order was promised, or NULL */
-	bool		descending;
-} StreamListing;
+extern ApiCall **step_slot(Stream *stream, int64 step);
+extern void send_step(Stream *stream, int64 step);
+extern void free_step(Stream *stream, int64 step);
+extern ApiCall *finish_step(Stream *stream, int64 step);
 
-typedef struct Stream Stream;
-
-extern Stream *stream_list(ApiClient *client, const Resource *resource,
-						   const StreamListing *listing);
-extern Stream *stream_lookup(ApiClient *client, const Resource *resource,
-							 const ApiTarget *targets, int ntargets,
-							 int concurrency);
-extern void stream_prefetch(Stream *stream);
-extern JsonRecord *stream_next(Stream *stream);
-extern bool stream_rewind(Stream *stream);
-extern void stream_end(Stream *stream);
-extern int64 stream_total(ApiClient *client, const Resource *resource,
-						  const ApiTarget *target, List *parameters);
-
-#endif							/* GITLAB_PAT_STREAM_H */
+#endif							/* GITLAB_PAT_STEPS_H */

@@ -16,21 +16,9 @@
 
 #include "gitlab/call.h"
 #include "gitlab/client.h"
+#include "gitlab/listing.h"
 #include "gitlab/record.h"
-
-/* How to read a collection. */
-typedef struct StreamListing
-{
-	const ApiTarget *target;	/* NULL: the resource's only collection */
-	List	   *parameters;		/* of ApiParameter, beside the target's */
-	int			page_size;
-	int			first_page_size;	/* if no more is expected, or 0 */
-	int			concurrency;
-	const char *order_by;		/* a field whose order was promised, or NULL */
-	bool		descending;
-} StreamListing;
-
-typedef struct Stream Stream;
+#include "gitlab/resources.h"
 
 extern Stream *stream_list(ApiClient *client, const Resource *resource,
 						   const StreamListing *listing);

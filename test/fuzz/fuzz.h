@@ -56,7 +56,7 @@ extern const char *fuzz_header(HttpExchange *exchange, const char *name);
 extern void fuzz_exchange(HttpExchange *exchange, const uint8 *data,
 						  size_t size);
 
-/* in fuzz_stream.c */
+/* in fuzz_pages.c */
 extern void fuzz_take_page(ApiClient *client, ApiCall *call,
 						   const Resource *resource, const char *order_by,
 						   bool descending);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * fuzz_stream.c
+ * fuzz_pages.c
  *	  Fuzzing answers as pages of a list.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
@@ -12,7 +12,7 @@
 #include "http/request.h"
 
 #define http_header fuzz_header
-#include "gitlab/stream.c"
+#include "gitlab/pages.c"
 
 /* Takes an answer for the first page of a list, and for the second one. */
 void

@@ -13,13 +13,16 @@ OBJS = gitlab_pat_fdw.o \
 	src/http/engine.o \
 	src/gitlab/filter.o \
 	src/sql/functions.o \
+	src/change/ledger.o \
 	src/gitlab/listing.o \
 	src/gitlab/lookups.o \
 	src/http/memory.o \
 	src/fdw/modify.o \
 	src/gitlab/option.o \
 	src/gitlab/pages.o \
+	src/change/payment.o \
 	src/fdw/plan.o \
+	src/change/posting.o \
 	src/fdw/pushdown.o \
 	src/change/queue.o \
 	src/change/quiet.o \

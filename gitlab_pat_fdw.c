@@ -10,14 +10,15 @@
  *		-> engine.c (exchange) -> GitLab
  *		-> call.c, stream.c (JSON record) -> record.c (Datum) -> slot
  *
- *	SQL -> modify.c -> token.c -> transaction.c (debts) -> call.c, at once
+ *	SQL -> modify.c -> token.c -> ledger.c (debts) -> call.c, at once
  *					-> queue.c (writes) -> call.c, at commit
  *
  * option.c says what users may set, resources.c what GitLab has, connection.c
  * which connection serves whom, pushdown.c which part of a query GitLab can
  * answer, client.c which token a statement uses, words.c what GitLab has said,
- * transaction.c what commit and rollback owe to GitLab, quiet.c how that is done
- * where no error may be raised, and compat.h how PostgreSQL's versions differ.
+ * payment.c how commit and rollback pay what they owe to GitLab, quiet.c how that
+ * is done where no error may be raised, and compat.h how PostgreSQL's versions
+ * differ.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

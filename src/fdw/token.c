@@ -23,6 +23,8 @@
 #include "fdw/pushdown.h"
 #include "fdw/token.h"
 #include "change/transaction.h"
+#include "change/ledger.h"
+#include "change/posting.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"

@@ -43,7 +43,6 @@
 #include "storage/lock.h"
 #include "storage/pmsignal.h"
 #include "fdw/token.h"
-#include "change/transaction.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/inval.h"

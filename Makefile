@@ -41,8 +41,11 @@ OBJS = gitlab_pat_fdw.o \
 	src/fdw/token.o \
 	src/change/transaction.o \
 	src/http/transfer.o \
+	src/change/undo.o \
 	src/http/url.o \
-	src/gitlab/words.o
+	src/change/variables.o \
+	src/gitlab/words.o \
+	src/change/writing.o
 
 # The version stands in the control file only.
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)

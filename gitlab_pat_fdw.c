@@ -11,7 +11,7 @@
  *		-> call.c, stream.c (JSON record) -> record.c (Datum) -> slot
  *
  *	SQL -> modify.c -> token.c -> ledger.c (debts) -> call.c, at once
- *					-> queue.c (writes) -> call.c, at commit
+ *					-> variables.c (writes) -> writing.c, at commit
  *
  * option.c says what users may set, resources.c what GitLab has, connection.c
  * which connection serves whom, pushdown.c which part of a query GitLab can

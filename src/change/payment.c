@@ -19,7 +19,8 @@
 
 #include "change/ledger.h"
 #include "change/payment.h"
-#include "change/queue.h"
+#include "change/undo.h"
+#include "change/variables.h"
 #include "change/quiet.h"
 #include "gitlab/client.h"
 #include "gitlab/record.h"

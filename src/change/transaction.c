@@ -13,6 +13,8 @@
 #include "change/ledger.h"
 #include "change/payment.h"
 #include "change/queue.h"
+#include "change/variables.h"
+#include "change/writing.h"
 #include "change/transaction.h"
 #include "gitlab/client.h"
 #include "gitlab/record.h"

@@ -1,34 +1,19 @@
 /*-------------------------------------------------------------------------
  *
- * queue.h
+ * variables.h
  *	  What is written to GitLab at commit: CI/CD variables.
- *
- * INSERT, UPDATE and DELETE enter writes into a queue, which the commit carries
- * out in their order; a later failure puts back what was changed.  Until then
- * the transaction's own scans see the objects as if that had been done.
- *
- * Which objects these are is the resource's business: here they have a
- * container, a key in it and a variant, as their descriptor says.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_QUEUE_H
-#define GITLAB_PAT_QUEUE_H
+#ifndef GITLAB_PAT_VARIABLES_H
+#define GITLAB_PAT_VARIABLES_H
 
+#include "change/queue.h"
+#include "gitlab/record.h"
+#include "gitlab/resources.h"
 #include "nodes/bitmapset.h"
-#include "change/quiet.h"
-
-/* Who changes something, through which table: for the books and messages. */
-typedef struct RemoteChange
-{
-	ApiClient  *client;
-	Oid			userid;
-	CommandId	cid;			/* the changing command's */
-	const char *table;			/* qualified and quoted */
-	const char *id_column;		/* quoted */
-} RemoteChange;
 
 /* How far a scan has come with what the queue makes of its records. */
 typedef struct QueueView
@@ -59,14 +44,7 @@ extern void queue_view_rewind(QueueView *view);
 
 /* Before the commit; raises errors */
 extern const char *queue_find_value(uint64 hash);
-extern void queue_write(void);
 
-/* At the end; nothing above WARNING */
-extern bool queue_is_empty(void);
-extern bool queue_was_written(void);
-extern bool queue_put_back(Patience *patience);
-extern void queue_leave(Patience *patience);
-extern void queue_end_subtransaction(int level, bool aborted);
-extern void queue_close(void);
+extern const char *final_variant(QueuedObject *object);
 
-#endif							/* GITLAB_PAT_QUEUE_H */
+#endif							/* GITLAB_PAT_VARIABLES_H */

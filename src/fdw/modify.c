@@ -4,7 +4,7 @@
  *	  INSERT, UPDATE, DELETE and COPY.
  *
  * What can be changed, and by which rows.  What that means for a token is
- * token.c's business; the objects that are written at commit go to queue.c.
+ * token.c's business; the objects that are written at commit go to variables.c.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "change/variables.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "fdw/modify.h"

@@ -32,6 +32,7 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "common/hashfn.h"
+#include "change/quiet.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "funcapi.h"

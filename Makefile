@@ -11,6 +11,7 @@ OBJS = gitlab_pat_fdw.o \
 	src/http/clock.o \
 	src/gitlab/connection.o \
 	src/http/engine.o \
+	src/fdw/estimate.o \
 	src/gitlab/filter.o \
 	src/sql/functions.o \
 	src/change/ledger.o \

@@ -34,6 +34,7 @@
 #include "compat.h"
 #include "fdw/modify.h"
 #include "fdw/plan.h"
+#include "fdw/estimate.h"
 #include "change/quiet.h"
 #include "fdw/scan.h"
 #include "change/transaction.h"

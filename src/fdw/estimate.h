@@ -1,62 +1,41 @@
 /*-------------------------------------------------------------------------
  *
- * plan.h
- *	  What the planner hands to the executor.
- *
- * A plan holds only what can be copied and printed: no pointer, no credential,
- * nothing that depends on the role that will run it.
+ * estimate.h
+ *	  Planning scans of foreign tables: how many requests and rows they take.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_PLAN_H
-#define GITLAB_PAT_PLAN_H
+#ifndef GITLAB_PAT_ESTIMATE_H
+#define GITLAB_PAT_ESTIMATE_H
 
-#include "commands/explain.h"
+#include "fdw/pushdown.h"
 #include "foreign/fdwapi.h"
+#include "gitlab/option.h"
 
-/* What a scan returns. */
-typedef enum ScanKind
+/* What planning learns about a relation; in RelOptInfo.fdw_private. */
+typedef struct RelationPlan
 {
-	SCAN_ROWS,
-	SCAN_COUNT					/* one row: how many there are */
-} ScanKind;
+	TableSettings *settings;
+	PushdownTable table;
+	bool		all_exact;		/* GitLab selects just the rows of the quals */
+	bool		possible;		/* the quals say all that must be known */
+	bool		split;			/* an array of values, each listed apart */
+} RelationPlan;
 
-/* The order that a scan has promised. */
-typedef enum ScanOrder
+/* How many requests and rows some clauses make of a scan. */
+typedef struct Estimate
 {
-	ORDER_NONE,
-	ORDER_ID,
-	ORDER_EXPIRES_ASC,			/* null comes last */
-	ORDER_EXPIRES_DESC			/* null comes first */
-} ScanOrder;
-
-/*
- * The items of a ForeignScan's fdw_private.  The conditions are pairs: the
- * number of a field in the resource's descriptor, and a ConditionOperator; each
- * has its operand at the same place in fdw_exprs.
- */
-enum ScanPrivate
-{
-	SCAN_PRIVATE_KIND,			/* Integer: a ScanKind */
-	SCAN_PRIVATE_COLUMNS,		/* IntList: attribute numbers to convert */
-	SCAN_PRIVATE_CONDITIONS,	/* IntList */
-	SCAN_PRIVATE_ORDER,			/* Integer: a ScanOrder */
-	SCAN_PRIVATE_LIMIT			/* Integer: rows that will do, or 0 */
-};
+	double		requests;
+	double		rows;			/* that GitLab sends */
+	bool		possible;		/* the clauses say all that must be known */
+} Estimate;
 
 extern void gitlab_GetForeignRelSize(PlannerInfo *root, RelOptInfo *rel,
 									 Oid foreigntableid);
-extern void gitlab_GetForeignPaths(PlannerInfo *root, RelOptInfo *rel,
-								   Oid foreigntableid);
-extern void gitlab_GetForeignUpperPaths(PlannerInfo *root,
-										UpperRelationKind stage,
-										RelOptInfo *input_rel,
-										RelOptInfo *output_rel, void *extra);
-extern ForeignScan *gitlab_GetForeignPlan(PlannerInfo *root, RelOptInfo *rel,
-										  Oid foreigntableid,
-										  ForeignPath *best_path, List *tlist,
-										  List *scan_clauses, Plan *outer_plan);
 
-#endif							/* GITLAB_PAT_PLAN_H */
+extern Estimate estimate(PlannerInfo *root, RelOptInfo *rel, List *clauses,
+						 List *joined);
+
+#endif							/* GITLAB_PAT_ESTIMATE_H */

@@ -46,8 +46,6 @@ enum ScanPrivate
 	SCAN_PRIVATE_LIMIT			/* Integer: rows that will do, or 0 */
 };
 
-extern void gitlab_GetForeignRelSize(PlannerInfo *root, RelOptInfo *rel,
-									 Oid foreigntableid);
 extern void gitlab_GetForeignPaths(PlannerInfo *root, RelOptInfo *rel,
 								   Oid foreigntableid);
 extern void gitlab_GetForeignUpperPaths(PlannerInfo *root,

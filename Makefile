@@ -12,6 +12,7 @@ OBJS = gitlab_pat_fdw.o \
 	src/gitlab/connection.o \
 	src/http/engine.o \
 	src/fdw/estimate.o \
+	src/fdw/explain.o \
 	src/gitlab/filter.o \
 	src/sql/functions.o \
 	src/change/ledger.o \

@@ -710,6 +710,8 @@ foreach my $headers (
 	{ 'X-Total' => '' }, { 'X-Total' => undef }, { 'X-Total' => undef, 'X-Total-Pages' => undef },
 	{ 'X-Total-Pages' => 'x' }, { 'X-Total-Pages' => '0' }, { 'X-Total-Pages' => '-7' },
 	{ 'X-Page' => 'x' }, { 'X-Per-Page' => '0' }, { Date => 'never' }, { Date => '' },
+	{ Date => 'Sat, 31 Dec 2147483647 23:59:59 -1200' },
+	{ Date => 'Mon, 01 Jan 10000 00:00:00 GMT' }, { Date => 'Wed, 31 Dec 1969 23:59:59 GMT' },
 	{ 'X-Next-Page' => undef }, { Link => undef }, { Link => '<' }, { Link => 'x' x 3000 })
 {
 	my $name = join ' ', map { "$_: " . ($headers->{$_} // 'none') } sort keys %$headers;

@@ -199,9 +199,20 @@ http_link_parameter(HttpExchange *exchange, const char *relation,
 	return NULL;
 }
 
-/* An HTTP date as Unix time, or -1; never raises an error. */
+/*
+ * The end of the year 9999, where HTTP's dates end.  pg_gmtime() has no answer
+ * for years that are much later, though libcurl reads them.
+ */
+#define LAST_DATE INT64CONST(253402300799)
+
+/*
+ * An HTTP date as Unix time, or -1 if it is none, or is before 1970 or after
+ * 9999; never raises an error.
+ */
 int64
 http_parse_date(const char *date)
 {
-	return (int64) curl_getdate(date, NULL);
+	int64		when = (int64) curl_getdate(date, NULL);
+
+	return when >= 0 && when <= LAST_DATE ? when : -1;
 }

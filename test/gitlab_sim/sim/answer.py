@@ -38,6 +38,17 @@ class ApiError(Exception):
         self.answer = Answer.json(status, value, headers)
 
 
+def plain_bad_request():
+    """What the layers in front of GitLab's API answer to bytes that they cannot read."""
+    error = ApiError(400, None)
+    error.answer = Answer(400, b"Bad Request", content_type="text/plain")
+    return error
+
+
+def internal_error(headers=None):
+    return ApiError(500, {"message": "500 Internal Server Error"}, headers)
+
+
 def bad_request(reason=None):
     return _message(400, "400 Bad request" + (" - " + reason if reason else ""))
 
@@ -67,12 +78,23 @@ def forbidden(reason=None):
     return _message(403, "403 Forbidden" + (" - " + reason if reason else ""))
 
 
-def insufficient_scope(*scopes):
+def insufficient_scope(scopes):
+    """`scopes` are all that the route has registered, whether they would have been enough or
+    not."""
     return ApiError(403, {
         "error": "insufficient_scope",
         "error_description": "The request requires higher privileges than provided by the "
                              "access token.",
-        "scope": " ".join(scopes)})
+        "scope": scopes})
+
+
+def insufficient_permission(boundary, label):
+    """Of a fine-grained token."""
+    return ApiError(403, {
+        "error": "insufficient_granular_scope",
+        "error_description": "Access denied: This operation requires a fine-grained personal "
+                             "access token with the following %s permissions: [%s]."
+                             % (boundary, label)})
 
 
 def not_found(what=None):

@@ -9,12 +9,13 @@ from collections import Counter
 from email.utils import formatdate
 
 # Imported for the routes that they register.
-from . import metadata, tokens, users, variables  # noqa: F401
+from . import (admin_token, impersonation, inventory, metadata, namespaces,  # noqa: F401
+               resource_tokens, service_accounts, tokens, users, variables)
 from .answer import Answer, ApiError, forbidden
 from .auth import authenticate
-from .clock import SECOND
+from .dates import SECOND
 from .request import Request
-from .routing import find_route
+from .routing import allowed_methods, find_route
 from .wire import Wire
 
 _WRITING_METHODS = ("POST", "PUT", "PATCH", "DELETE")
@@ -117,11 +118,12 @@ def _read_request(sim, scope, body):
 def _handle(request):
     """The answer that GitLab would give. No await in here, so requests do not interleave."""
     sim = request.sim
+    sim.nightly()
     headers = {}
     try:
         if sim.settings.rate_limit:
             token = request.credential_token()
-            user_id = token.user_id if token and token.active(sim.today()) else None
+            user_id = token.user_id if token and token.active(sim.utc_today()) else None
             headers, refusal = sim.throttle.check(user_id, sim.settings)
             if refusal:
                 return refusal
@@ -136,18 +138,25 @@ def _handle(request):
 
 
 def _call_endpoint(request):
-    route, args = find_route(request.method, request.path)
-    if route is None:
-        if args:
-            raise ApiError(405, {"error": "405 Not Allowed"})
-        raise ApiError(404, {"error": "404 Not Found"})
-    request.args = args
+    if request.malformed:
+        raise request.malformed
+    if request.method == "OPTIONS":
+        return allowed_methods(request.path) or _no_such_route()
+    found = find_route(request.method, request.path)
+    if found is None:
+        return _no_such_route()
+    route, request.args = found
+    request.permission = route.permission
+    request.params.check_content_type(request.body)
     request.caller = authenticate(request, route)
     if route.admin and not request.caller.admin:
         raise forbidden()
-    if request.malformed:
-        raise request.malformed
     return route.endpoint(request)
+
+
+def _no_such_route():
+    """Of a known path with another method, too."""
+    return Answer.json(404, {"error": "404 Not Found"})
 
 
 def _decorate(request, answer):

@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from .answer import ApiError, forbidden, insufficient_scope, invalid_token, unauthorized
-from .clock import SECOND
+from .answer import (ApiError, forbidden, insufficient_permission, insufficient_scope,
+                     invalid_token, unauthorized)
+from .dates import SECOND
 from .store import Token, User
 
 # Automatic reuse detection looks at the URL alone.
@@ -13,6 +14,12 @@ _ROTATE_PATH = re.compile(r"access_tokens/(\d+|self)/rotate$")
 _USAGE_INTERVAL = 10 * 60 * SECOND  # last_used_at is written this often at most
 _LAST_USED_IPS = 5
 
+# What a fine-grained scope may say that is to reach a project or group; which ones it reaches is
+# looked at when the one in the path is known.
+_ACCESS_OF_BOUNDARY = {"project": ("all_memberships", "personal_projects",
+                                   "selected_memberships"),
+                       "group": ("all_memberships", "selected_memberships")}
+
 _ACCOUNT_PROBLEMS = {
     "blocked": "Your account has been blocked.",
     "ldap_blocked": "Your account has been blocked.",
@@ -20,15 +27,22 @@ _ACCOUNT_PROBLEMS = {
     "blocked_pending_approval": "Your account is pending approval from your administrator and "
                                 "hence blocked.",
     "deactivated": "Your account has been deactivated by your administrator. Please log back in "
-                   "from a web browser to reactivate your account.",
+                   "from a web browser to reactivate your account at %(url)s",
 }
 
 
 @dataclass
 class Caller:
     user: User    # whose rights the request has
-    token: Token
+    token: Token | None
     admin: bool   # may administer all resources
+
+    @property
+    def anonymous(self):
+        return self.token is None
+
+
+_NOBODY = Caller(User(id=0, username="", name="", email="", created_at=0), None, admin=False)
 
 
 def credential(request):
@@ -50,17 +64,18 @@ def authenticate(request, route):
     """The caller, or the error that GitLab answers; in the order in which GitLab checks."""
     sim = request.sim
     value, _ = credential(request)
+    if value is None and route.public:
+        return _NOBODY
     if value is None and route.anonymous:
         raise forbidden(route.anonymous)
     token = sim.store.token_by_value(value) if value else None
     if token is None:
         raise unauthorized()
     _check_token(sim, request, token)
-    if route.scopes and not set(route.scopes) & set(token.scopes):
-        raise insufficient_scope(*route.scopes)
+    _check_scopes(sim, route, token)
     user = sim.store.users[token.user_id]
     if user.state in _ACCOUNT_PROBLEMS:
-        raise forbidden(_ACCOUNT_PROBLEMS[user.state])
+        raise forbidden(_ACCOUNT_PROBLEMS[user.state] % {"url": sim.external_url})
     if sim.settings.track_usage:
         _track_usage(sim, token, request.client_address)
     user = _sudo(request, user, token) or user
@@ -68,7 +83,7 @@ def authenticate(request, route):
 
 
 def _check_token(sim, request, token):
-    if token.expired(sim.today()):
+    if token.expired(sim.utc_today()):
         raise invalid_token("Token is expired. You can either do re-authorization or token "
                             "refresh.")
     if token.revoked:
@@ -79,11 +94,22 @@ def _check_token(sim, request, token):
         raise invalid_token("Token is an impersonation token but impersonation was disabled.")
 
 
+def _check_scopes(sim, route, token):
+    permission = route.permission
+    if token.granular and permission and sim.version.shows_granular:
+        accesses = _ACCESS_OF_BOUNDARY.get(permission.boundary, (permission.boundary,))
+        if not any(scope["access"] in accesses and permission.name in scope["permissions"]
+                   for scope in token.granular_scopes):
+            raise insufficient_permission(permission.boundary, permission.label)
+    elif route.scopes.enough and not set(route.scopes.enough) & set(token.scopes):
+        raise insufficient_scope(route.scopes.registered)
+
+
 def _revoke_family(sim, token):
     """Somebody rotates with a token that has been rotated: one of the two is a thief, and
     nobody knows which, so what came out of the token dies."""
     for descendant in sim.store.descendants(token):
-        if descendant.active(sim.today()):
+        if descendant.active(sim.utc_today()):
             sim.store.update_token(descendant, revoked=True, updated_at=sim.clock.now())
 
 
@@ -94,7 +120,7 @@ def _acts_as_admin(sim, user, token):
 def _sudo(request, user, token):
     sim = request.sim
     wanted = request.headers.get("sudo") or request.params.get("sudo")
-    if not wanted:
+    if wanted is None:
         return None
     if not _acts_as_admin(sim, user, token):
         raise forbidden("Must be admin to use sudo")

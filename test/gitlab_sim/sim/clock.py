@@ -1,24 +1,17 @@
-"""Time as the simulated instance sees it, and how GitLab reads and prints it.
+"""Time as the simulated instance sees it, and how GitLab prints it.
 
-Instants are integers, microseconds since the Unix epoch: GitLab's columns have that precision
+Instants are microseconds since the Unix epoch, see `dates`: GitLab's columns have that precision
 while its answers show milliseconds, cut off and not rounded.
 """
 
-import re
 import time
-from datetime import date, datetime, timedelta, timezone
+from datetime import datetime, timezone
 
-SECOND = 1_000_000
-MILLISECOND = 1_000
+from .dates import DAY, MILLISECOND, SECOND, civil, day_of, print_date, print_time
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-# What Ruby's DateTime.parse makes of the forms that API clients use; "T:12:30:26" is no typo.
-_DATE_TIME = re.compile(
-    r"(\d{4})-(\d{1,2})-(\d{1,2})"
-    r"(?:[T ]:?(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?)?"
-    r"\s?(Z|UTC|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
-_DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:T.*)?")
+# The years for which the database of time zones is asked; before and after, theirs hold.
+_FIRST = day_of(1, 1, 3) * DAY
+_LAST = day_of(9999, 12, 29) * DAY
 
 
 class Clock:
@@ -32,9 +25,6 @@ class Clock:
         if self._frozen_at is not None:
             return self._frozen_at
         return time.time_ns() // 1_000 + self._offset
-
-    def today(self):
-        return date_of(self.now())
 
     def freeze(self, instant):
         self._frozen_at = instant
@@ -54,52 +44,45 @@ class Clock:
         self._frozen_at = None
 
 
-def date_of(instant):
-    return datetime.fromtimestamp(instant // SECOND, timezone.utc).date()
-
-
 def instant_of(moment):
     """An aware datetime as an instant, without going through a float."""
-    since = moment - _EPOCH
+    since = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
     return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds
 
 
-def parse_date_time(text):
-    """An instant, or ValueError. A date alone is its midnight, a missing zone is UTC."""
-    match = _DATE_TIME.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(text)
-    year, month, day, hour, minute, second, fraction, zone = match.groups()
-    moment = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0),
-                      int(second or 0), int((fraction or "0")[:6].ljust(6, "0")),
-                      tzinfo=timezone.utc)
-    instant = instant_of(moment)
-    if zone and zone[0] in "+-":
-        offset = int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
-        instant -= (offset if zone[0] == "+" else -offset) * SECOND
-    return instant
+def local_day(instant, zone):
+    return (instant + _local(instant, zone)[0]) // DAY
 
 
-def parse_date(text):
-    match = _DATE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(text)
-    return date.fromisoformat(match.group(1))
-
-
-def print_date_time(instant):
+def print_date_time(instant, zone):
+    """With an offset, even where that is +00:00 as in a winter in London; only UTC is Z."""
     if instant is None:
         return None
-    moment = datetime.fromtimestamp(instant // SECOND, timezone.utc)
-    return "%s.%03dZ" % (moment.strftime("%Y-%m-%dT%H:%M:%S"), instant % SECOND // MILLISECOND)
+    offset, name = _local(instant, zone)
+    day, time_of_day = divmod(instant + offset, DAY)
+    minutes = abs(offset) // SECOND // 60
+    suffix = "Z" if name == "UTC" else "%s%02d:%02d" % (
+        "-" if offset < 0 else "+", *divmod(minutes, 60))
+    return "%sT%s.%03d%s" % (print_date(day), print_time(time_of_day),
+                             time_of_day % SECOND // MILLISECOND, suffix)
 
 
 def print_date_time_exactly(instant):
     """With microseconds, which the API never shows; for the control interface."""
     if instant is None:
         return None
-    return (_EPOCH + timedelta(microseconds=instant)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    day, time_of_day = divmod(instant, DAY)
+    return "%sT%s.%06dZ" % (print_date(day), print_time(time_of_day), time_of_day % SECOND)
 
 
-def print_date(day):
-    return None if day is None else day.isoformat()
+def _local(instant, zone):
+    """(offset in microseconds, name) of the zone at that instant."""
+    if zone.key == "UTC":
+        return 0, "UTC"
+    instant = min(max(instant, _FIRST), _LAST)
+    day, time_of_day = divmod(instant, DAY)
+    moment = datetime(*civil(day), tzinfo=timezone.utc)
+    moment = moment.replace(hour=time_of_day // SECOND // 3600,
+                            minute=time_of_day // SECOND // 60 % 60,
+                            second=time_of_day // SECOND % 60).astimezone(zone)
+    return round(moment.utcoffset().total_seconds()) * SECOND, moment.tzname()

@@ -6,12 +6,14 @@ JSON without authentication, below /-/sim. `simctl` is its client, README.md its
 import re
 from dataclasses import fields, replace
 from functools import partial
+from zoneinfo import available_timezones
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
 from . import control_fields
-from .clock import SECOND, parse_date_time, print_date_time_exactly
+from .clock import print_date_time_exactly
+from .dates import SECOND, parse_date_time
 from .faults import Fault
 from .hooks import Hook
 from .store import Settings
@@ -29,6 +31,7 @@ class Control:
             Route("/status", _json(self._show_status)),
             Route("/settings", _json(self._show_settings)),
             Route("/settings", _json(self._change_settings), methods=["POST"]),
+            Route("/next_ids", _json(self._set_next_ids), methods=["POST"]),
             Route("/clock", _json(self._set_clock), methods=["POST"]),
             Route("/latency", _json(self._set_latency), methods=["POST"]),
             Route("/tokens", _json(self._list_tokens)),
@@ -73,7 +76,8 @@ class Control:
     # The instance.
 
     def _reset(self, spec, _request):
-        self._sim.reset(**_known(spec, {"version", "tokens", "users", "projects", "variables"}))
+        self._sim.reset(**_known(spec, {"version", "dates", "empty", "tokens", "users",
+                                        "projects", "groups", "accounts", "variables"}))
 
     def _show_status(self, _spec, _request):
         sim = self._sim
@@ -89,8 +93,15 @@ class Control:
         for name, value in _known(spec, _SETTINGS).items():
             if type(getattr(Settings, name)) is bool and type(value) is not bool:
                 raise ValueError("%s is true or false" % name)
+        if spec.get("time_zone", "UTC") not in available_timezones():
+            raise ValueError("there is no time zone %s" % spec["time_zone"])
+        if spec.get("tier", "free") not in ("free", "premium"):
+            raise ValueError("a tier is free or premium")
         self._sim.settings = replace(self._sim.settings, **spec)
         return self._show_settings(spec, request)
+
+    def _set_next_ids(self, spec, _request):
+        self._sim.store.continue_with_ids(**_known(spec, {"users", "tokens"}))
 
     def _set_clock(self, spec, _request):
         clock = self._sim.clock
@@ -127,7 +138,7 @@ class Control:
 
     def _token(self, row):
         owner = self._sim.store.users[row.user_id].username
-        return control_fields.show_token(row, self._sim.today()) | {"username": owner}
+        return control_fields.show_token(row, self._sim.utc_today()) | {"username": owner}
 
     def _list_users(self, _spec, _request):
         return [control_fields.show_user(row) for row in self._sim.store.users.values()]
@@ -160,14 +171,14 @@ class Control:
 
     def _namespace(self, row):
         users = self._sim.store.users
-        return {"id": row.id, "path": row.full_path, "former_paths": row.former_paths,
-                "members": {users[user_id].username: level
-                            for user_id, level in row.members.items() if user_id in users}}
+        return control_fields.show_namespace(row) | {
+            "members": {users[user_id].username: level
+                        for user_id, level in row.members.items() if user_id in users}}
 
     def _list_variables(self, _spec, request):
         store = self._sim.store
         rows = [self._variable(owner, row)
-                for owners in (store.projects, store.groups) for owner in owners.values()
+                for owner in store.owners_of_variables()
                 for row in owner.variables]
         if request.query_params.get("dead"):
             rows = [row for row in rows if row["token_state"] not in (None, "active")]
@@ -175,9 +186,9 @@ class Control:
 
     def _variable(self, owner, row):
         token = self._sim.store.token_by_value(row.value)
-        return ({"owner": owner.kind + " " + owner.full_path,
+        return ({"owner": (owner.kind + " " + owner.full_path).strip(),
                  "token_id": token.id if token else None,
-                 "token_state": token.state(self._sim.today()) if token else None}
+                 "token_state": token.state(self._sim.utc_today()) if token else None}
                 | control_fields.show_variable(row))
 
     def _put_variable(self, spec, _request):

@@ -3,10 +3,11 @@ control answers show them."""
 
 from dataclasses import fields
 
-from .clock import parse_date, parse_date_time, print_date, print_date_time_exactly
-from .store import Token, User, Variable
+from .clock import print_date_time_exactly
+from .dates import parse_date, parse_date_time, print_date
+from .store import Namespace, Token, User, Variable
 
-_INSTANTS = {"created_at", "updated_at", "last_used_at", "last_sign_in_at"}
+_INSTANTS = {"created_at", "updated_at", "last_used_at", "last_sign_in_at", "last_activity_at"}
 _DATES = {"expires_at", "last_activity_on"}
 _TEXTS = {"name", "description", "token", "username", "email", "key", "value",
           "environment_scope"}
@@ -18,6 +19,7 @@ def _names(model):
 
 _TOKEN_FIELDS, _USER_FIELDS = _names(Token), _names(User)
 _VARIABLE_FIELDS = _names(Variable) - {"id"}
+_NAMESPACE_FIELDS = _names(Namespace) - {"kind", "full_path", "variables", "former_paths"}
 
 
 def refuse_unknown(spec, known):
@@ -30,6 +32,9 @@ def token_fields(spec):
     spec = dict(spec)
     if isinstance(spec.get("scopes"), str):
         spec["scopes"] = spec["scopes"].split(",")
+    if "granular_scopes" in spec:
+        spec["granular_scopes"] = [{"project_id": None, "group_id": None} | scope
+                                   for scope in spec["granular_scopes"]]
     return _parse(spec, _TOKEN_FIELDS)
 
 
@@ -42,11 +47,15 @@ def variable_fields(spec):
 
 
 def namespace_fields(spec):
-    refuse_unknown(spec, {"path", "members"})
-    fields = dict(spec)
+    fields = _parse(spec, _NAMESPACE_FIELDS | {"path"})
     if "path" in spec:
         fields["full_path"] = str(fields.pop("path"))
     return fields
+
+
+def show_namespace(row):
+    return _show(row, _NAMESPACE_FIELDS) | {"path": row.full_path,
+                                            "former_paths": row.former_paths}
 
 
 def show_variable(row):

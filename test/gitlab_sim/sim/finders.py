@@ -8,6 +8,9 @@ import re
 import zlib
 from functools import partial
 
+from .answer import internal_error
+from .dates import FIRST_DAY, FIRST_INSTANT, LAST_DAY, LAST_INSTANT
+
 # Tokens.
 
 
@@ -18,6 +21,7 @@ def find_tokens(sim, candidates, of_user, filters, sort=None):
     `filters` maps parameter names to values; None is no filter.
     """
     filters = {name: value for name, value in filters.items() if value is not None}
+    _check_storable(filters)
     if not filters and sort in (None, "id_asc"):
         return candidates
     today = sim.today()
@@ -32,6 +36,15 @@ def find_tokens(sim, candidates, of_user, filters, sort=None):
     return sim.store.cached(key, compute)
 
 
+def _check_storable(filters):
+    """PostgreSQL refuses to compare with what its types cannot hold."""
+    for name, value in filters.items():
+        kind = name.partition("_")[0]
+        if kind == "expires" and not FIRST_DAY <= value <= LAST_DAY or \
+                kind in ("created", "last") and not FIRST_INSTANT <= value <= LAST_INSTANT:
+            raise internal_error()
+
+
 def _by_state(sim, state):
     today = sim.today()
     if state == "active":
@@ -42,21 +55,29 @@ def _by_state(sim, state):
     return lambda t: t.revoked or (t.expires_at is not None and t.expires_at < today)
 
 
+_QUOTED = re.compile(r'(?<![^ ])"[^"]+"(?![^ ])')  # between blanks, or at an end
+
+
 def _by_search(_sim, text):
     """GitLab's fuzzy search: every term of three or more characters must occur somewhere."""
     text = " ".join(text.split())
-    quoted = re.findall(r'"([^"]+)"', text)
-    terms = quoted + re.sub(r'"[^"]+"', " ", text).split()
-    long_terms = [term.lower() for term in terms if len(term) >= 3]
+    quoted = _QUOTED.findall(text)
+    terms = [term.strip('"') for term in quoted] + _QUOTED.sub("", text).split()
+    long_terms = [_fold(term) for term in terms if len(term) >= 3]
     if not text:
         return lambda t: True
     if long_terms:
-        return lambda t: all(term in t.name.lower() for term in long_terms)
-    return lambda t: t.name.lower() == text.lower()
+        return lambda t: all(term in _fold(t.name) for term in long_terms)
+    return lambda t: _fold(t.name) == _fold(text)
+
+
+def _fold(text):
+    """As ILIKE does: each character by itself."""
+    return "".join(c.lower()[0] for c in text)  # one letter, \u0130, has two for Python
 
 
 _TOKEN_FILTERS = {
-    "revoked": lambda _, v: lambda t: t.revoked == v,
+    "revoked": lambda _, v: lambda t: bool(t.revoked) == v,
     "impersonation": lambda _, v: lambda t: t.impersonation == v,
     "state": _by_state,
     "created_before": lambda _, v: lambda t: t.created_at <= v,
@@ -112,7 +133,8 @@ def _sort_tokens(sim, rows, sort):
     else:
         # No tie-breaker: any order is right, so take one that nobody will mistake for a rule.
         rows.sort(key=_scrambled)
-    rows.sort(key=partial(_sort_key, column, descending))
+    fold = column == "name" and not version.sorts_names_as_they_are
+    rows.sort(key=partial(_sort_key, column, descending, fold))
     return rows
 
 
@@ -120,18 +142,17 @@ def _scrambled(token):
     return zlib.crc32(b"%d" % token.id)
 
 
-def _sort_key(column, descending, token):
+def _sort_key(column, descending, fold, token):
     """Nulls last when ascending, first when descending, as PostgreSQL has them. The sort is
     stable and always ascending, so descending values are turned around here."""
     value = getattr(token, column)
     if value is None:
         return (0,) if descending else (1,)
     if column == "name":
-        value = [ord(c) for c in value.lower()]
+        value = [ord(c) for c in (value.lower() if fold else value)]
         if descending:
             value = [-c for c in value] + [1]  # "ab" before "a"
     else:
-        value = value.toordinal() if column == "expires_at" else value
         value = -value if descending else value
     return (1 if descending else 0, value)
 

@@ -5,7 +5,7 @@ They are carried out before the answer leaves, so that the client's next request
 
 from . import control_fields as fields
 from .rules import Rule
-from .tokens import replace
+from .token_rules import replace
 
 
 class Hook(Rule):

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 from . import auth
 from .answer import ApiError
 from .clock import instant_of
-from .params import Params
+from .params import Params, integer_of
 
 
 @dataclass
@@ -22,14 +22,16 @@ class Request:
     client_address: str
     args: dict = field(default_factory=dict)  # path parameters, set by routing
     caller: object = None                     # auth.Caller, set by authentication
+    permission: object = None                 # routing.Permission of the route
 
     def __post_init__(self):
         self.malformed = None
+        today = self.sim.today()
         try:
-            self.params = Params(self.query, self.headers.get("content-type", ""), self.body)
+            self.params = Params(self.query, self.headers.get("content-type", ""), self.body,
+                                 today)
         except ApiError as error:
-            # The credential is checked first.
-            self.params = Params(self.query)
+            self.params = Params("")
             self.malformed = error
 
     @property
@@ -39,11 +41,12 @@ class Request:
 
     def integer_arg(self, name):
         """A path parameter that must be a number."""
-        value = self.args[name]
-        if not value.isascii() or not value.isdigit():
+        number = integer_of(self.args[name])
+        if number is None:
             self.params.complain("%s is invalid" % name)
             self.params.check()
-        return int(value)
+        self.args[name] = number
+        return number
 
     def credential_token(self):
         """The token that the request carries, dead or alive, or None."""

@@ -113,6 +113,9 @@ def _arguments():
     parser.add_argument("--tls-client-ca", metavar="FILE",
                         help="demand client certificates that this CA has signed")
     parser.add_argument("--gitlab-version", default="18.11", metavar="VERSION")
+    parser.add_argument("--dates", choices=("today", "fixed"), default="today",
+                        help="when the tokens of the fixture expire: around today, or on fixed "
+                        "dates that are far away")
     parser.add_argument("--prefix", default="", help="a relative URL root, such as /gitlab")
     arguments = parser.parse_args()
     if arguments.prefix and not arguments.prefix.startswith("/") or \
@@ -130,7 +133,7 @@ def _arguments():
 def main():
     arguments = _arguments()
     logging.basicConfig(level=logging.WARNING, format="gitlab-sim: %(levelname)s: %(message)s")
-    sim = Simulator(arguments.gitlab_version, arguments.prefix)
+    sim = Simulator(arguments.gitlab_version, arguments.prefix, arguments.dates)
     config = uvicorn.Config(
         Application(sim), host=arguments.host, port=arguments.port, http=Connection,
         ws="none", loop="asyncio", lifespan="off", interface="asgi3", log_config=None,

@@ -1,18 +1,23 @@
 """The simulated instance as a whole, and its reset."""
 
-from . import control_fields, fixture
-from .clock import Clock
+from zoneinfo import ZoneInfo
+
+from . import bots, control_fields, fixture
+from .clock import Clock, local_day, print_date_time
+from .dates import DAY
 from .faults import Faults
 from .journal import Journal
 from .rules import Rules
-from .store import Settings
+from .store import Settings, Store
 from .throttle import Throttle
 from .version import Version
 
 
 class Simulator:
-    def __init__(self, version, prefix):
+    def __init__(self, version, prefix, dates):
+        """`dates` of the fixture's tokens: "today", around it, or "fixed"."""
         self.prefix = prefix
+        self._default_dates = dates
         self._default_version = version
         self.clock = Clock()
         self.faults = Faults(Rules())
@@ -20,12 +25,16 @@ class Simulator:
         self.resets = 0
         self.reset()
 
-    def reset(self, version=None, **additions):
-        """Back to the fixture, with so many users, tokens and so on in addition."""
+    def reset(self, version=None, dates=None, empty=False, **additions):
+        """Back to the fixture, with so many users, tokens and so on in addition, or to
+        nothing."""
         self.version = Version(version or self._default_version)
-        self.store = fixture.build(**additions)
         self.settings = Settings()
         self.clock.back_to_real_time()
+        if (dates or self._default_dates) == "today":
+            additions["today"] = self.today()
+        self.store = Store() if empty else fixture.build(**additions)
+        self._last_night = None
         self.latency = 0.0  # seconds
         self.throttle = Throttle()
         self.faults.clear()
@@ -39,8 +48,32 @@ class Simulator:
         one that clients use. By default, it is not."""
         return self.settings.external_url or "http://gitlab.internal.invalid" + self.prefix
 
+    @property
+    def zone(self):
+        return ZoneInfo(self.settings.time_zone)
+
+    @property
+    def host(self):
+        """The name alone, of the host in links."""
+        return self.external_url.partition("://")[2].partition("/")[0].partition(":")[0]
+
     def today(self):
-        return self.clock.today()
+        """The date in the instance's zone: what `state` and the bounds of expiry go by."""
+        return local_day(self.clock.now(), self.zone)
+
+    def utc_today(self):
+        """What the field `active` and authentication go by: tokens die at midnight UTC."""
+        return self.clock.now() // DAY
+
+    def nightly(self):
+        """What GitLab does after midnight, if there has been one."""
+        today = self.today()
+        if today != self._last_night:
+            self._last_night = today
+            bots.clean_up(self)
+
+    def print_time(self, instant):
+        return print_date_time(instant, self.zone)
 
     def add_token(self, spec):
         """A token with any fields that a test wants."""
@@ -79,9 +112,10 @@ class Simulator:
         namespace = self.namespace(kind, id_or_path)
         fields = control_fields.namespace_fields(spec)
         members = self._members(namespace.members, fields.get("members", {}))
+        fields["members"] = members
         if "full_path" in fields:
-            self.store.rename_namespace(namespace, fields["full_path"])
-        namespace.members = members
+            self.store.rename_namespace(namespace, fields.pop("full_path"))
+        self.store.update_namespace(namespace, **fields)
         return namespace
 
     def _members(self, old, changes):
@@ -113,7 +147,10 @@ class Simulator:
 
     def _find_variable(self, spec):
         spec = dict(spec)
-        kind = "project" if "project" in spec else "group"
-        owner = self.namespace(kind, spec.pop(kind))
+        if spec.pop("instance", False):
+            owner = self.store.instance
+        else:
+            kind = "project" if "project" in spec else "group"
+            owner = self.namespace(kind, spec.pop(kind))
         fields = control_fields.variable_fields(spec)
         return owner, owner.variable(fields["key"], fields.get("environment_scope", "*")), fields

@@ -8,7 +8,11 @@ page is filtered once.
 import secrets
 from bisect import insort
 from dataclasses import dataclass, field
-from datetime import date
+
+from .dates import parse_date_time
+
+
+CREATED_AT = parse_date_time("2024-01-01")  # of what does not say when it was made
 
 
 @dataclass(slots=True)
@@ -25,7 +29,11 @@ class User:
     external: bool = False
     is_admin: bool = False
     last_sign_in_at: int | None = None
-    last_activity_on: date | None = None
+    last_activity_on: int | None = None
+    # Of a service account: the group or project that made it, if it is not the instance's.
+    provisioned_by_group_id: int | None = None
+    provisioned_by_project_id: int | None = None
+    enterprise_group_id: int | None = None  # the group on gitlab.com that the user belongs to
     json: dict = field(default_factory=dict, repr=False)  # cache: variant -> bytes
 
     @property
@@ -47,8 +55,8 @@ class Token:
     token: str
     created_at: int
     description: str | None = None
-    revoked: bool = False
-    expires_at: date | None = None
+    revoked: bool | None = False  # null in very old rows
+    expires_at: int | None = None
     last_used_at: int | None = None
     last_used_ips: list = field(default_factory=list)
     impersonation: bool = False
@@ -84,20 +92,40 @@ class Variable:
 
 @dataclass(slots=True)
 class Namespace:
-    """A project or a group: something that has CI/CD variables and members."""
-    kind: str  # "project" or "group"
+    """A project, a group or the instance: something that has CI/CD variables and members."""
+    kind: str  # "project", "group" or "instance"
     id: int
     full_path: str
     members: dict = field(default_factory=dict)  # user id -> access level
     variables: list = field(default_factory=list)  # by id
     former_paths: list = field(default_factory=list)
+    visibility: str = "private"
+    archived: bool = False
+    created_at: int = CREATED_AT
+    last_activity_at: int = CREATED_AT
+    token_creation_allowed: bool = True  # of a top-level group: bots' tokens below it
+    name: str | None = None  # like the path, unless it is given
+
+    def __post_init__(self):
+        if self.name is None:
+            self.name = self.path
 
     @property
-    def name(self):
+    def path(self):
+        """The last part of the full one."""
         return self.full_path.rpartition("/")[2]
 
     def has_path(self, path):
         return self.full_path.lower() == path.lower()
+
+    @property
+    def top_level(self):
+        return "/" not in self.full_path
+
+    @property
+    def noreply_prefix(self):
+        """Of the names of the bots and accounts in it."""
+        return "%s_%d" % (self.kind, self.id)
 
     def contains(self, other):
         return self.kind == "group" and other.full_path.lower().startswith(
@@ -114,8 +142,21 @@ class Settings:
     admin_mode: bool = False
     require_expiry: bool = True
     max_lifetime_days: int = 365
+    time_zone: str = "UTC"               # of the instance, any name of the IANA database
     impersonation_enabled: bool = True
+    granular_tokens_enforced: bool = False  # people get no other tokens
+    last_used_ips: bool = True           # the flag behind which GitLab shows them
+    tier: str = "premium"                # or "free"
+    saas: bool = False                   # gitlab.com, whose groups have credentials inventories
+    group_owners_manage_accounts: bool = True  # Owners, not only administrators
+    service_account_expiry_enforced: bool = True
+    deletes_accounts: bool = True        # false: a deletion never comes to its end
+    keep_inactive_bots_days: int | None = 30  # after the last token died; None: for ever
+    resource_tokens_without_expiry: bool = False  # a flag: no date in the request means none
     group_variable_scopes: bool = True   # false: without the paid tier that has them
+    project_variable_limit: int = 8_000
+    group_variable_limit: int = 30_000
+    instance_variable_limit: int = 25
     read_only: bool = False
     track_usage: bool = False            # off, so that last_used_at stays what a test made it
     external_url: str | None = None      # what Link headers start with; None: a foreign host
@@ -123,7 +164,7 @@ class Settings:
     rate_limit_headers: bool = True      # RateLimit-* with every answer, as gitlab.com does
     user_lookup_limit: int = 300         # GET /users/:id per 10 minutes, non-administrators
     count_limit: int = 10_000            # above it, answers carry no totals
-    offset_limit: int = 50_000           # of GET /users; 0: none
+    offset_limit: int = 50_000           # of lists that have keyset pages; 0: none
     create_permitted: bool = True        # false: 422 "Not permitted to create"
     revoke_permitted: bool = True        # false: 400 even for administrators
 
@@ -139,11 +180,13 @@ class Store:
         self.tokens = {}
         self.projects = {}
         self.groups = {}
+        self.instance = Namespace("instance", 0, "")  # what has the instance's variables
         self._users_by_username = {}
         self._tokens_by_value = {}
         self._tokens_in_order = []
         self._tokens_by_user = {}
         self._last_token_id = 0
+        self._last_user_id = 0
         self._last_variable_id = 0
         self._last_namespace_ids = {"project": 0, "group": 0}
         self._results = {}
@@ -160,11 +203,21 @@ class Store:
     def _written(self):
         self._results.clear()
 
+    def continue_with_ids(self, users=None, tokens=None):
+        """The ids of the next user and the next token."""
+        if users is not None:
+            self._last_user_id = users - 1
+        if tokens is not None:
+            self._last_token_id = tokens - 1
+
     # Users.
 
     def add_user(self, **fields):
-        fields.setdefault("id", max(self.users, default=0) + 1)
+        fields.setdefault("id", self._last_user_id + 1)
         user = User(**fields)
+        if user.id in self.users:
+            raise ValueError("there is a user %d already" % user.id)
+        self._last_user_id = max(self._last_user_id, user.id)
         self.users[user.id] = user
         self._users_by_username[user.username.lower()] = user
         self._written()
@@ -182,6 +235,8 @@ class Store:
         """With all tokens, physically: what GitLab does some time after a deletion."""
         for token in list(self.tokens_of(user.id)):
             self.remove_token(token)
+        for namespace in [*self.projects.values(), *self.groups.values()]:
+            namespace.members.pop(user.id, None)
         del self.users[user.id]
         self._users_by_username.pop(user.username.lower(), None)
         self._written()
@@ -209,6 +264,14 @@ class Store:
         self._last_token_id = max(self._last_token_id, token.id)
         self._written()
         return token
+
+    def lose_token_id(self):
+        """What a sequence does when a transaction is rolled back."""
+        self._last_token_id += 1
+
+    def lose_user_id(self):
+        """What the users' sequence does then."""
+        self._last_user_id += 1
 
     def update_token(self, token, **fields):
         self._tokens_by_value.pop(token.token, None)
@@ -254,24 +317,35 @@ class Store:
 
     def add_namespace(self, kind, **fields):
         self._check_path(kind, fields["full_path"])
-        self._last_namespace_ids[kind] += 1
-        namespace = Namespace(kind, self._last_namespace_ids[kind], **fields)
+        fields.setdefault("id", self._last_namespace_ids[kind] + 1)
+        namespace = Namespace(kind, **fields)
+        if namespace.id in self._namespaces(kind):
+            raise ValueError("there is a %s %d already" % (kind, namespace.id))
+        self._last_namespace_ids[kind] = max(self._last_namespace_ids[kind], namespace.id)
         self._namespaces(kind)[namespace.id] = namespace
+        self._written()
         return namespace
+
+    def update_namespace(self, namespace, **fields):
+        for name, value in fields.items():
+            setattr(namespace, name, value)
+        self._written()
 
     def rename_namespace(self, namespace, path):
         """With all that is in it."""
         if not namespace.has_path(path):
             self._check_path(namespace.kind, path)
         old = namespace.full_path
-        for moved in [namespace] + self._contents(namespace):
+        for moved in [namespace] + self.contents(namespace):
             moved.former_paths.append(moved.full_path)
             moved.full_path = path + moved.full_path[len(old):]
+        self._written()
 
     def remove_namespace(self, namespace):
         """With all that is in it."""
-        for removed in [namespace] + self._contents(namespace):
+        for removed in [namespace] + self.contents(namespace):
             del self._namespaces(removed.kind)[removed.id]
+        self._written()
 
     def namespace(self, kind, id_or_path):
         namespaces = self._namespaces(kind)
@@ -285,18 +359,46 @@ class Store:
         return next((p for p in reversed(self.projects.values())
                      if path.lower() in map(str.lower, p.former_paths)), None)
 
-    def _namespaces(self, kind):
-        return self.projects if kind == "project" else self.groups
+    def access_level(self, user_id, namespace):
+        """The highest of those in it and in the groups above; 0 for who is no member."""
+        above = [g for g in self.groups.values() if g.contains(namespace)]
+        return max(n.members.get(user_id, 0) for n in [namespace, *above])
 
-    def _contents(self, namespace):
+    def parent(self, namespace):
+        """The group that it is in, or None."""
+        return self.namespace("group", namespace.full_path.rpartition("/")[0])
+
+    def root(self, namespace):
+        """The top-level group above it, or itself."""
+        return self.namespace("group", namespace.full_path.partition("/")[0]) or namespace
+
+    def bots(self, namespace):
+        """The direct members that are bots of access tokens, by id."""
+        members = (self.users[user_id] for user_id in sorted(namespace.members)
+                   if user_id in self.users)
+        return [user for user in members if user.project_bot]
+
+    def namespaces_of(self, user):
+        """Where the user is a direct member."""
+        return [n for n in [*self.projects.values(), *self.groups.values()]
+                if user.id in n.members]
+
+    def contents(self, namespace):
+        """The projects and groups in a group."""
         return [n for n in [*self.projects.values(), *self.groups.values()]
                 if namespace.contains(n)]
+
+    def _namespaces(self, kind):
+        return self.projects if kind == "project" else self.groups
 
     def _check_path(self, kind, path):
         if kind == "project" and "/" not in path:
             raise ValueError("a project is in a group, so its path has a slash")
         if self.namespace("project", path) or self.namespace("group", path):
             raise ValueError("there is a project or group %s already" % path)
+
+    def owners_of_variables(self):
+        return [*self.projects.values(), *self.groups.values(), self.instance]
 
     def add_variable(self, namespace, **fields):
         self._last_variable_id += 1

@@ -1,9 +1,9 @@
 """Users: GET /users, /users/:id and /user. Read-only, as far as access tokens need them."""
 
 from . import entities
-from .answer import Answer, ApiError, not_found
+from .answer import Answer, not_found
 from .finders import USER_FLAGS, USER_ORDERS, find_users
-from .pagination import Page, keyset_answer
+from .pagination import Page, check_offset, keyset_answer, keyset_wanted
 from .routing import READ_USERS, route
 
 _ONLY_FOR_ADMINISTRATORS = ("admins",)
@@ -19,7 +19,7 @@ def list_users(request):
     order_by = params.one_of("order_by", USER_ORDERS, "id")
     descending = params.one_of("sort", ("asc", "desc"), "desc") == "desc"
     page = Page(params)
-    keyset = params.one_of("pagination", ("keyset", "offset", "legacy"), "offset") == "keyset"
+    keyset = keyset_wanted(params)
     params.check()
 
     if admin:
@@ -35,18 +35,9 @@ def list_users(request):
     if keyset:
         rows = find_users(sim, admin, filters, order_by)
         return keyset_answer(request, rows, USER_ORDERS[order_by], descending, serialise)
-    _check_offset(sim, page)
+    check_offset(sim, page, "User")
     rows = find_users(sim, admin, filters, order_by, descending)
     return page.answer(request, rows, serialise)
-
-
-def _check_offset(sim, page):
-    limit = sim.settings.offset_limit
-    if limit and page.number * page.size > limit:
-        raise ApiError(405, {"error": (
-            "Offset pagination has a maximum allowed offset of %d for requests that return "
-            "objects of type User. Remaining records can be retrieved using keyset pagination."
-        ) % limit})
 
 
 @route("GET", "/users/:id", READ_USERS, anonymous="Not authorized!")

@@ -1,24 +1,22 @@
-"""CI/CD variables of projects and groups.
+"""CI/CD variables of projects, of groups and of the instance.
 
-A variable is known by its owner, key and environment scope. What projects and groups differ in:
-the role that is needed, what a variable is called that is not there, the way that the update
-finds its variable, and that scopes of groups' variables are not for every tier.
+A variable is known by its owner, key and environment scope; the instance's have no scope. What
+else differs: the role that is needed, what a variable is called that is not there, how an update
+finds its variable, some limits, and that scopes of groups' variables are not for every tier.
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from . import entities
-from .answer import (Answer, ApiError, forbidden, invalid_fields, moved_permanently, not_found,
-                     to_json)
+from .answer import Answer, ApiError, forbidden, internal_error, invalid_fields, not_found, to_json
+from .containers import MAINTAINER, OWNER, find_container
 from .pagination import Page
 from .routing import READ, WRITE, route
 from .store import Variable
 
-_ROLE_NEEDED = {"project": 40, "group": 50}  # Maintainer, Owner
-_NOUN = {"project": "Variable", "group": "GroupVariable"}
 _TYPES = ("env_var", "file")
-_NULLABLE = ("value", "description", "environment_scope")  # the others ignore null
+_FLAGS = ("protected", "masked", "raw")
 
 # A masked value is looked for in job logs, so it must be one line and not too common. Which
 # other characters are allowed depends on whether `$` in it would be expanded.
@@ -29,103 +27,103 @@ _KEY = re.compile(r"[A-Za-z0-9_]+")
 _SCOPE = re.compile(r"[A-Za-z0-9_/\\${}. *-]+")
 _MAX_LENGTH = 255
 _TOO_LONG = "is too long (maximum is %d characters)" % _MAX_LENGTH
+_MAX_INSTANCE_VALUE = {"env_var": 10_000, "file": 50_000}
 
 
-def _routes(kind):
-    collection = "/%ss/:id/variables" % kind
-    member = collection + "/:key"
+@dataclass(frozen=True)
+class Kind:
+    """What is particular to the variables of a kind of owner."""
+    path: str         # of the collection
+    noun: str         # in a 404
+    limited: str      # in the complaint about too many
+    role: int = 0     # that the caller needs; 0: administrators only
+    scoped: bool = True
 
-    @route("GET", collection, READ)
+
+_KINDS = {
+    "project": Kind("/projects/*id/variables", "Variable", "project ci variables", MAINTAINER),
+    "group": Kind("/groups/*id/variables", "GroupVariable", "group ci variables", OWNER),
+    "instance": Kind("/admin/ci/variables", "InstanceVariable", "ci instance level variables",
+                     scoped=False),
+}
+
+
+def _routes(name, kind):
+    member = kind.path + "/*key"
+    admin = not kind.role
+
+    @route("GET", kind.path, READ, admin=admin)
     def index(request):
-        owner = _owner(request, kind)
+        owner = _owner(request, name)
         page = Page(request.params)
         request.params.check()
-        return page.answer(request, owner.variables, _serialise)
+        return page.answer(request, owner.variables, lambda rows: to_json(
+            [entities.variable(row, kind.scoped) for row in rows]))
 
-    @route("GET", member, READ)
+    @route("GET", member, READ, admin=admin)
     def show(request):
-        return Answer.json(200, entities.variable(_find(request, _owner(request, kind))))
+        return _answer(200, kind, _find(request, _owner(request, name)))
 
-    @route("POST", collection, WRITE)
+    @route("POST", kind.path, WRITE, admin=admin)
     def create(request):
-        return _create(request, _owner(request, kind))
+        return _create(request, _owner(request, name))
 
-    @route("PUT", member, WRITE)
+    @route("PUT", member, WRITE, admin=admin)
     def update(request):
-        return _update(request, _owner(request, kind))
+        return _update(request, _owner(request, name))
 
-    @route("DELETE", member, WRITE)
+    @route("DELETE", member, WRITE, admin=admin)
     def delete(request):
-        owner = _owner(request, kind)
+        owner = _owner(request, name)
         request.sim.store.remove_variable(owner, _find(request, owner))
         return Answer.no_content()
 
 
-_routes("project")
-_routes("group")
-
-
-def _serialise(rows):
-    return to_json([entities.variable(row) for row in rows])
-
-
-# The project or group.
+for _name, _kind in _KINDS.items():
+    _routes(_name, _kind)
 
 
 def _owner(request, kind):
     """The one in the path, if the caller may manage its variables. All this is checked before
     GitLab looks at parameters."""
-    store, wanted = request.sim.store, request.args["id"]
-    owner = store.namespace(kind, wanted)
-    renamed = owner is None and kind == "project"
-    if renamed:
-        owner = store.renamed_project(wanted)
-    level = 0 if owner is None else owner.members.get(request.caller.user.id, 0)
-    if owner is None or not (level or request.caller.admin):
-        raise not_found(kind.capitalize())
-    if renamed:
-        raise _moved(request, owner)
-    if level < _ROLE_NEEDED[kind] and not request.caller.admin:
+    if kind == "instance":
+        return request.sim.store.instance
+    owner, level = find_container(request, kind)
+    if level < _KINDS[kind].role:
         raise forbidden()
     return owner
 
 
-def _moved(request, project):
-    """The URL is the client's own, with the project's id for its former path."""
-    if request.method != "GET":
-        return ApiError(405, {"message": "Non GET methods are not allowed for moved projects"})
-    rest = request.path.removeprefix("/projects/").partition("/")[2]
-    query = "?" + request.query if request.query else ""
-    return moved_permanently("%s/api/v4/projects/%d/%s%s"
-                             % (request.base_url, project.id, rest, query))
+def _answer(status, kind, variable):
+    return Answer.json(status, entities.variable(variable, kind.scoped))
 
 
-# The variable.
+# Which variable is meant.
 
 
 def _find(request, owner):
     found = _matching(request, owner)
     if found is None:
-        raise not_found(_NOUN[owner.kind])
+        raise not_found(_KINDS[owner.kind].noun)
     return found
 
 
 def _find_to_update(request, owner):
     """GitLab is lenient with groups, whose variables had no scopes at first: without a filter,
     and even where the filter finds nothing, the first variable of this key is changed."""
-    if owner.kind == "project":
+    if owner.kind != "group":
         return _find(request, owner)
     found = _matching(request, owner) if "filter" in request.params else None
     if found is None:
         found = next((v for v in owner.variables if v.key == request.args["key"]), None)
     if found is None:
-        raise not_found(_NOUN[owner.kind])
+        raise not_found(_KINDS[owner.kind].noun)
     return found
 
 
 def _matching(request, owner):
     found = [v for v in owner.variables if v.key == request.args["key"]]
-    scope = _scope_filter(request.params)
+    scope = _scope_filter(request.params, owner)
     if scope:
         found = [v for v in found if v.environment_scope == scope]
     if len(found) > 1:
@@ -134,27 +132,36 @@ def _matching(request, owner):
     return found[0] if found else None
 
 
-def _scope_filter(params):
+def _scope_filter(params, owner):
     value = params.get("filter")
-    if value is None:
+    if value is None or owner.kind == "instance":
         return None
-    if not isinstance(value, dict):
-        params.complain("filter is invalid")
-        params.check()
-    return value.get("environment_scope")
+    if isinstance(value, dict):
+        return value.get("environment_scope")
+    if owner.kind == "group":
+        raise internal_error()  # GitLab does not check it there
+    params.complain("filter is invalid")
+    params.check()
+
+
+# Writing.
 
 
 def _create(request, owner):
-    params = request.params
+    sim, params, kind = request.sim, request.params, _KINDS[owner.kind]
     key, value = params.required_string("key"), params.required_string("value")
     fields = _sent_fields(request, owner)
-    together = params.boolean("masked_and_hidden")
+    together = kind.scoped and params.boolean("masked_and_hidden")
     params.check()
     fields |= {"key": (key or "").strip(), "value": value}
     if together:
         fields |= {"masked": True, "hidden": True}
-    _check(owner, Variable(id=None, **fields))
-    return Answer.json(201, entities.variable(request.sim.store.add_variable(owner, **fields)))
+    errors = _complaints(owner, Variable(id=None, **fields))
+    limit = getattr(sim.settings, owner.kind + "_variable_limit")
+    if not errors and len(owner.variables) >= limit:
+        errors["base"] = ["Maximum number of %s (%d) exceeded" % (kind.limited, limit)]
+    _store_unless(errors, owner, fields)
+    return _answer(201, kind, sim.store.add_variable(owner, **fields))
 
 
 def _update(request, owner):
@@ -162,13 +169,13 @@ def _update(request, owner):
     changes = _sent_fields(request, owner)
     request.params.check()
     variable = _find_to_update(request, owner)
-    _check(owner, replace(variable, **changes), variable)
+    _store_unless(_complaints(owner, replace(variable, **changes), variable), owner, changes)
     request.sim.store.update_variable(variable, **changes)
-    return Answer.json(200, entities.variable(variable))
+    return _answer(200, _KINDS[owner.kind], variable)
 
 
 def _sent_fields(request, owner):
-    params = request.params
+    params, kind = request.params, _KINDS[owner.kind]
     fields = {
         "value": params.string("value"),
         "variable_type": params.one_of("variable_type", _TYPES),
@@ -178,13 +185,32 @@ def _sent_fields(request, owner):
         "environment_scope": (params.string("environment_scope") or "").strip(),
         "description": params.string("description"),
     }
-    if owner.kind == "group" and not request.sim.settings.group_variable_scopes:
+    if not kind.scoped or owner.kind == "group" and not _group_scopes(request.sim):
         del fields["environment_scope"]  # without a word
-    return {name: value for name, value in fields.items()
-            if name in params and (value is not None or name in _NULLABLE)}
+    if fields["variable_type"] is None:
+        del fields["variable_type"]
+    return {name: value for name, value in fields.items() if name in params}
 
 
-def _check(owner, new, old=None):
+def _group_scopes(sim):
+    return sim.settings.group_variable_scopes and sim.settings.tier != "free"
+
+
+def _store_unless(errors, owner, fields):
+    """400 for what the model refuses, and 500 for what only the database does. A null flag of an
+    instance variable becomes false."""
+    if errors:
+        raise invalid_fields(errors)
+    for name in _FLAGS:
+        if name in fields and fields[name] is None:
+            if owner.kind != "instance":
+                raise internal_error()
+            fields[name] = False
+    if owner.kind == "group" and len(fields.get("environment_scope", "")) > _MAX_LENGTH:
+        raise internal_error()
+
+
+def _complaints(owner, new, old=None):
     """The model's validations of a variable as it would be, and was."""
     errors = {}
 
@@ -205,7 +231,10 @@ def _check(owner, new, old=None):
     complain_if(len(new.description or "") > _MAX_LENGTH, "description", _TOO_LONG)
     maskable = _MASKABLE_RAW if new.raw else _MASKABLE
     complain_if(new.masked and not maskable.fullmatch(new.value or ""), "value", "is invalid")
+    if owner.kind == "instance":
+        limit = _MAX_INSTANCE_VALUE[new.variable_type]
+        complain_if(len(new.value or "") > limit, "value", (
+            "The value of the provided variable exceeds the %d character limit" % limit))
     complain_if(old and old.hidden and not new.masked, "base", (
         "The visibility setting cannot be changed for masked and hidden variables."))
-    if errors:
-        raise invalid_fields(errors)
+    return errors

@@ -90,7 +90,7 @@ _shared = None
 def shared():
     global _shared
     if _shared is None:
-        _shared = Process()
+        _shared = Process("--dates", "fixed")
         atexit.register(_shared.terminate)
     return _shared
 

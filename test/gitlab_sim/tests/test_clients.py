@@ -46,6 +46,46 @@ for kind, owner in ("project", client.projects), ("group", client.groups):
 print(json.dumps(seen))
 """
 
+_CONTAINERS_WITH_PYTHON = """
+import gitlab, json, sys
+url, token = sys.argv[1:]
+client = gitlab.Gitlab(url, private_token=token)
+seen = {"groups": [g.full_path for g in client.groups.list(iterator=True, per_page=1)],
+        "projects": [p.path_with_namespace for p in client.projects.list(
+            iterator=True, pagination="keyset", order_by="id", sort="asc", per_page=2)]}
+for kind, owner in ("project", client.projects), ("group", client.groups):
+    tokens = owner.get("acme/app" if kind == "project" else "acme/infra").access_tokens
+    created = tokens.create({"name": "by python", "scopes": ["api"], "access_level": 30,
+                             "expires_at": "2026-08-01"})
+    rotated = client.http_post("%s/%d/rotate" % (tokens.path, created.id))
+    tokens.delete(rotated["id"])
+    seen[kind] = [created.access_level, rotated["user_id"] == created.user_id,
+                  [(t.name, t.revoked) for t in tokens.list(iterator=True, per_page=1)]]
+print(json.dumps(seen))
+"""
+
+_CONTAINERS_WITH_RUBY = """
+require "gitlab"
+require "json"
+client = Gitlab.client(endpoint: ARGV[0] + "/api/v4", private_token: ARGV[1])
+path = "/groups/acme/service_accounts"
+account = client.post(path, body: { name: "by ruby" })
+tokens = "#{path}/#{account.id}/personal_access_tokens"
+2.times { client.post(tokens, body: { name: "by ruby", scopes: ["api"] }) }
+listed = client.get(tokens, query: { per_page: 1 }).auto_paginate
+rotated = client.post("#{tokens}/#{listed.first.id}/rotate", body: {})
+client.delete("#{tokens}/#{rotated.id}")
+begin
+  client.post("/projects/acme%2Fapp/access_tokens", body: { name: "n", scopes: ["sudo"] })
+rescue Gitlab::Error::BadRequest => e
+  message = e.message
+end
+puts JSON.generate(projects: client.projects(order_by: "id", per_page: 1).auto_paginate.map(&:id),
+                   groups: client.groups.map(&:full_path), message: message,
+                   subgroups: client.group_subgroups("acme").map(&:full_path),
+                   states: client.get(tokens).map(&:revoked))
+"""
+
 _VARIABLES_WITH_RUBY = """
 require "gitlab"
 require "json"
@@ -120,7 +160,7 @@ class PythonGitlab(ClientTest):
                                      PYTHON_GITLAB_CFG=str(config))
         return json.loads(output) if output.strip() else None
 
-    def test_create_list_rotate_revoke(self):
+    def test_python_gitlab_creates_lists_rotates_and_revokes(self):
         created = self.gitlab("user-personal-access-token", "create", "--user-id", "2", "--name",
                               "by python", "--scopes", "api,read_user", "--expires-at",
                               "2026-08-01")
@@ -134,7 +174,7 @@ class PythonGitlab(ClientTest):
         self.gitlab("personal-access-token", "delete", "--id", "18")
         self.assert_states(t17="revoked", t18="revoked")
 
-    def test_users_and_variables(self):
+    def test_python_gitlab_reads_users_and_writes_variables(self):
         self.assertEqual(self.gitlab("user", "get", "--id", "2")["username"], "alice")
         self.assertEqual(len(self.gitlab("user", "list", "--get-all")), 10)
         for kind, owner, count in (("project", "acme/app", 6), ("group", "acme/infra", 2)):
@@ -151,16 +191,39 @@ class PythonGitlab(ClientTest):
             variable("delete", "--key", "NEW")
             self.assertEqual(len(variable("list", "--get-all")), count - 1)
 
-    def test_scoped_variables(self):
+    def test_python_gitlab_writes_scoped_variables(self):
         seen = json.loads(self.run_client("/usr/bin/python3", "-c", _VARIABLES_WITH_PYTHON,
                                           self.sim.url, ADMIN))
         for kind in ("project", "group"):
             self.assertEqual(seen[kind + " conflict"], 409)
             self.assertEqual(seen[kind], ["changed", "changed", "production", [["NEW", "*"]]])
 
+    def test_python_gitlab_handles_tokens_of_projects_and_groups(self):
+        self.reset(version="19.4", projects=4)
+        self.control("POST", "settings", {"external_url": self.sim.url})
+        seen = json.loads(self.run_client("/usr/bin/python3", "-c", _CONTAINERS_WITH_PYTHON,
+                                          self.sim.url, ADMIN))
+        self.assertEqual(seen["groups"], ["acme", "acme/infra"])
+        self.assertEqual(seen["projects"], ["acme/app", "acme/web"] + [
+            "acme/project%05d" % n for n in range(1, 5)])
+        for kind in ("project", "group"):
+            self.assertEqual(seen[kind], [30, True, [
+                [kind + " bot", False], ["by python", True], ["by python", True]]])
+
 
 class RubyGitlab(ClientTest):
-    def test_create_list_rotate_revoke(self):
+    def test_ruby_gitlab_handles_tokens_of_projects_and_groups(self):
+        self.reset(version="19.4")
+        self.control("POST", "settings", {"external_url": self.sim.url})
+        seen = json.loads(self.run_client("/usr/bin/ruby", "-e", _CONTAINERS_WITH_RUBY,
+                                          self.sim.url, ADMIN))
+        self.assertEqual(seen["projects"], [2, 1])
+        self.assertEqual((seen["groups"], seen["subgroups"]),
+                         (["acme", "acme/infra"], ["acme/infra"]))
+        self.assertEqual(seen["states"], [True, False, True])
+        self.assertIn("scopes does not have a valid value", seen["message"])
+
+    def test_ruby_gitlab_creates_lists_rotates_and_revokes(self):
         seen = json.loads(self.run_client("/usr/bin/ruby", "-e", _RUBY, self.sim.url, ADMIN))
         self.assertEqual(seen["created"]["id"], 17)
         self.assertRegex(seen["created"]["token"], "^glpat-")
@@ -171,7 +234,7 @@ class RubyGitlab(ClientTest):
         self.assertIn("404 Not Found", seen["message"])
         self.assert_states(t17="revoked", t18="revoked")
 
-    def test_variables(self):
+    def test_ruby_gitlab_writes_variables(self):
         seen = json.loads(self.run_client("/usr/bin/ruby", "-e", _VARIABLES_WITH_RUBY,
                                           self.sim.url, ADMIN))
         self.assertEqual((seen["created"]["value"], seen["created"]["protected"],

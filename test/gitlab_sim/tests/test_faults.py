@@ -39,17 +39,17 @@ class FaultTest(SimulatorTest):
 
 
 class Firing(FaultTest):
-    def test_nth_and_times(self):
+    def test_a_fault_fires_from_the_nth_request_on(self):
         self.fault("status", status=503, nth=2, times=2)
         self.assertEqual([self.get(TOKENS).status for _ in range(4)], [200, 503, 503, 200])
 
-    def test_always(self):
+    def test_times_0_fires_always(self):
         self.fault("status", status=500, times=0)
         self.assertEqual({self.get(TOKENS).status for _ in range(5)}, {500})
         self.control("DELETE", "faults")
         self.assertEqual(self.get(TOKENS).status, 200)
 
-    def test_probability(self):
+    def test_a_seed_makes_probability_repeatable(self):
         def statuses(**more):
             self.control("DELETE", "faults")
             self.fault("status", status=503, times=0, **more)
@@ -65,7 +65,7 @@ class Firing(FaultTest):
         self.fault("status", probability=0.5, times=1)
         self.assertEqual([self.get(TOKENS).status for _ in range(50)].count(500), 1)
 
-    def test_what_matches(self):
+    def test_path_and_body_select_requests(self):
         self.fault("status", path=r"tokens\?page=2", times=0)
         self.fault("status", "POST", ".", body_matches='"name": "bad"', times=0)
         self.assertEqual(self.get(TOKENS, page=2).status, 500)
@@ -74,12 +74,12 @@ class Firing(FaultTest):
             body = {"name": name, "scopes": ["api"]}
             self.assertEqual(self.call("POST", ALICES, body).status, status)
 
-    def test_one_after_the_other(self):
+    def test_faults_fire_one_after_the_other(self):
         self.fault("status", status=502)
         self.fault("status", status=503)
         self.assertEqual([self.get(TOKENS).status for _ in range(3)], [502, 503, 200])
 
-    def test_before_and_after(self):
+    def test_a_fault_fires_before_or_after_the_effect(self):
         self.fault("status", "DELETE", status=504)
         self.assertEqual(self.call("DELETE", TOKENS + "/2").status, 504)
         self.assertFalse(self.stored(2)["revoked"])
@@ -88,14 +88,14 @@ class Firing(FaultTest):
             self.call("DELETE", TOKENS + "/2")
         self.assertTrue(self.stored(2)["revoked"])
 
-    def test_mistakes_are_refused(self):
+    def test_mistakes_in_a_fault_are_refused(self):
         for spec in ({"kind": "rubbish"}, {"kind": "status", "stauts": 1}, {},
                      {"kind": "status", "probability": 2}):
             self.assertEqual(self.sim.request("POST", "/-/sim/faults", spec).status, 400)
 
 
 class Answers(FaultTest):
-    def test_status(self):
+    def test_status_answers_as_gitlab_does(self):
         self.fault("status", status=429, headers={"Retry-After": "3"})
         answer = self.get(TOKENS)
         self.assertEqual((answer.status, answer.body, answer.headers["Retry-After"]),
@@ -105,7 +105,7 @@ class Answers(FaultTest):
         self.fault("status", status=502)
         self.assertEqual(self.get(TOKENS).headers["Content-Type"], "text/html")
 
-    def test_bodies(self):
+    def test_bodies_are_replaced(self):
         self.fault("body", body='{"a":', status=201, content_type="text/plain")
         answer = self.get(TOKENS)
         self.assertEqual((answer.status, answer.body, answer.headers["Content-Type"]),
@@ -123,7 +123,7 @@ class Answers(FaultTest):
         self.assertEqual((answer.status, answer.headers["Location"]),
                          (302, "http://evil.invalid/"))
 
-    def test_edit(self):
+    def test_fields_and_headers_are_edited(self):
         self.fault("edit", set={"0.id": "x", "*.name": None, "1.scopes.0": 7},
                    remove=["0.scopes", "2"], headers={"X-Total": "99", "Link": None})
         answer = self.get(TOKENS, per_page=3)
@@ -133,14 +133,14 @@ class Answers(FaultTest):
         self.assertEqual(answer.headers["X-Total"], "99")
         self.assertNotIn("Link", answer.headers)
 
-    def test_paging(self):
+    def test_pages_repeat_or_never_end(self):
         self.fault("repeat_page", times=2)
         self.assertEqual([self.get(TOKENS, page=p, per_page=4).ids() for p in (1, 2)],
                          [[1, 2, 3, 4]] * 2)
         self.fault("endless")
         self.assertEqual(self.get(TOKENS, page=7).headers["X-Next-Page"], "8")
 
-    def test_large(self):
+    def test_bodies_grow_large(self):
         self.fault("oversized", size=1_000_000)
         self.assertEqual((len(body := self.get(TOKENS).body), json.loads(body)), (1_000_000, []))
         self.fault("gzip_bomb", size=50_000_000)
@@ -151,7 +151,7 @@ class Answers(FaultTest):
 
 
 class Connections(FaultTest):
-    def test_reset_and_close(self):
+    def test_reset_and_close_end_the_connection(self):
         self.fault("reset")
         with self.assertRaises(ConnectionResetError):
             self.get(TOKENS)
@@ -159,7 +159,7 @@ class Connections(FaultTest):
         with self.assertRaises(http.client.RemoteDisconnected):
             self.get(TOKENS)
 
-    def test_truncated(self):
+    def test_truncated_bodies_end_early_after_the_effect(self):
         self.fault("truncate")
         with self.assertRaises(http.client.IncompleteRead):
             self.get(TOKENS)
@@ -168,23 +168,23 @@ class Connections(FaultTest):
             self.call("DELETE", TOKENS + "/2")
         self.assertTrue(self.stored(2)["revoked"])
 
-    def test_short_length(self):
+    def test_short_length_declares_half_of_the_body(self):
         self.fault("short_length")
         head, body = self.raw_get()
         (length,) = [int(line.split(b": ")[1]) for line in head.split(b"\r\n")
                      if line.startswith(b"Content-Length")]
         self.assertEqual(length, len(body) // 2)
 
-    def test_bad_chunk(self):
+    def test_bad_chunk_breaks_the_transfer_coding(self):
         self.fault("bad_chunk")
         with self.assertRaises((http.client.IncompleteRead, ValueError)):
             self.get(TOKENS)
 
-    def test_raw(self):
+    def test_raw_sends_just_these_bytes(self):
         self.fault("raw", body="HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
         self.assertEqual(self.raw_get(), (b"HTTP/1.1 200 OK\r\nContent-Length: 2", b"[]"))
 
-    def test_accept_close(self):
+    def test_accept_close_refuses_the_next_connection(self):
         connection = self.sim.connect()
         self.call("GET", TOKENS, connection=connection)
         self.fault("accept_close")
@@ -193,14 +193,14 @@ class Connections(FaultTest):
         self.assertEqual(self.get(TOKENS).status, 200)
         connection.close()
 
-    def test_stalls_that_end(self):
+    def test_a_stall_ends_after_its_seconds(self):
         for more in ({}, {"at": "body"}, {"moment": "after"}):
             self.fault("stall", seconds=0.15, **more)
             started = time.monotonic()
             self.assertEqual(len(self.get(TOKENS).json()), 16)
             self.assertGreater(time.monotonic() - started, 0.14)
 
-    def test_stall_without_end(self):
+    def test_a_stall_without_seconds_never_ends(self):
         self.fault("stall")
         with self.assertRaises(TimeoutError):
             self.raw_get(timeout=0.2)
@@ -247,7 +247,7 @@ class Writes(FaultTest):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
 
-    def test_nth_update(self):
+    def test_the_nth_update_fails(self):
         self.fault("status", "PUT", "variables/CONFIG", nth=2, status=502, moment="after")
         self.assertEqual([self.put(v).status for v in ("1", "2", "3")], [200, 502, 200])
         self.fault("status", "PUT", "acme%2Fapp/variables", status=502, moment="after")
@@ -256,7 +256,7 @@ class Writes(FaultTest):
         self.fault("status", "PUT", "variables", body_matches='"5"', status=429)
         self.assertEqual([self.put(v).status for v in ("5", "6")], [429, 200])
 
-    def test_connections(self):
+    def test_a_write_before_the_fault_is_lost_and_one_after_it_stays(self):
         for kind, moment, effect in (("reset", "before", False), ("reset", "after", True),
                                      ("close", "before", False), ("close", "after", True),
                                      ("truncate", "before", True)):
@@ -266,7 +266,7 @@ class Writes(FaultTest):
                 self.put(value)
             self.assertEqual(self.stored_value() == value, effect, value)
 
-    def test_stalled(self):
+    def test_a_stall_before_the_effect_prevents_it(self):
         for moment, effect in (("before", False), ("after", True)):
             self.fault("stall", "PUT", "variables/", moment=moment)
             connection = self.sim.connect(timeout=0.2)
@@ -275,7 +275,7 @@ class Writes(FaultTest):
             connection.close()
             self.assertEqual(self.stored_value() == moment, effect)
 
-    def test_late(self):
+    def test_a_late_write_takes_effect_after_a_later_one(self):
         for kind, more in (("reset", {}), ("close", {}), ("status", {"status": 504})):
             self.fault(kind, "PUT", "variables/", moment="late", delay=0.3, **more)
             started = time.monotonic()
@@ -290,7 +290,7 @@ class Writes(FaultTest):
             self.assertGreater(time.monotonic() - started, 0.29)
             self.assertEqual(self.stored_value(), "late " + kind)
 
-    def test_late_after_a_timeout(self):
+    def test_a_late_creation_takes_effect_after_a_timeout(self):
         self.fault("stall", "POST", TOKENS, moment="late", delay=0)
         connection = self.sim.connect(timeout=0.2)
         with self.assertRaises(TimeoutError):
@@ -311,20 +311,21 @@ class Writes(FaultTest):
         time.sleep(0.2)
         self.assertEqual(self.stored_value(), CONFIG_BEFORE)
 
-    def test_what_cannot_be_late(self):
+    def test_some_faults_cannot_be_late(self):
         for spec in ({"kind": "edit"}, {"kind": "truncate"}, {"kind": "stall", "at": "body"}):
             answer = self.sim.request("POST", "/-/sim/faults", {"moment": "late"} | spec)
             self.assertEqual(answer.status, 400)
 
 
 class Hooks(FaultTest):
-    def test_variables_and_projects(self):
+    def test_hooks_change_variables_and_projects(self):
         self.control("POST", "hooks", {"method": "GET", "path": "variables/CONFIG", "do": [
             {"set_variable": {"project": "acme/app", "key": "CONFIG", "value": "theirs"}},
             {"remove_variable": {"project": 1, "key": "DEPLOY_PAT"}},
             {"remove_variable": {"project": 1, "key": "NONE"}},
             {"set_group": {"group": "acme/infra", "path": "acme/platform"}},
-            {"set_project": {"project": 2, "members": {"alice": 0}}}]})
+            {"set_project": {"project": 2, "members": {"alice": 0}}},
+            {"set_group": {"group": "acme", "members": {"alice": 0}}}]})
         self.assertEqual([self.get(CONFIG).json()["value"] for _ in range(2)],
                          [CONFIG_BEFORE, "theirs"])
         self.assertEqual(self.get("/projects/1/variables/DEPLOY_PAT").status, 404)
@@ -336,7 +337,7 @@ class Hooks(FaultTest):
         self.assertEqual(self.get("/groups/2/variables").status, 404)
         self.assertEqual(self.get("/groups/1/variables/NEW").json()["value"], "")
 
-    def test_between_pages(self):
+    def test_hooks_change_tokens_between_pages(self):
         self.control("POST", "hooks", {
             "method": "GET", "path": "personal_access_tokens", "nth": 2, "do": [
                 {"create": {"name": "by hook", "user_id": 2}}, {"revoke": 2}, {"remove": 3},
@@ -351,7 +352,7 @@ class Hooks(FaultTest):
 
 
 class Journal(FaultTest):
-    def test_entries(self):
+    def test_entries_hide_secrets_and_number_connections(self):
         connection = self.sim.connect()
         self.call("GET", TOKENS, connection=connection, private_token="s3cret", page=1)
         self.call("PUT", "/projects/acme%2Fapp/variables/CONFIG", {"value": "s3cret"},
@@ -370,7 +371,7 @@ class Journal(FaultTest):
         self.assertIn("private-token", third["headers"])
         self.assertEqual(first["in_flight"], 1)
 
-    def test_latency_and_in_flight(self):
+    def test_entries_have_duration_and_requests_in_flight(self):
         self.control("POST", "latency", {"ms": 100})
         threads = [threading.Thread(target=self.get, args=(TOKENS,)) for _ in range(3)]
         for thread in threads:
@@ -383,7 +384,7 @@ class Journal(FaultTest):
 
 
 class Simctl(FaultTest):
-    def test_tokens(self):
+    def test_simctl_changes_and_shows_tokens(self):
         simctl = self.sim.simctl
         self.assertEqual(simctl("token", "add", "name=two words", "user_id=2"), "17\n")
         self.assertEqual(simctl("token", "set", 7, "revoked=true"), "")
@@ -395,7 +396,7 @@ class Simctl(FaultTest):
         self.assertEqual(simctl("reset", "--tokens", 3, "--version", "19.4"), "")
         self.assertEqual(simctl("state", 19), "19 revoked\n")
 
-    def test_journal(self):
+    def test_simctl_shows_the_journal(self):
         simctl = self.sim.simctl
         self.get(TOKENS, per_page=2)
         self.call("POST", ALICES, {"scopes": ["api"], "name": "n"})
@@ -408,7 +409,7 @@ class Simctl(FaultTest):
                          "#2 " + lines.splitlines(True)[1])
         self.assertEqual(simctl("journal"), "")
 
-    def test_faults_and_hooks(self):
+    def test_simctl_sets_faults_and_hooks(self):
         simctl = self.sim.simctl
         simctl("fault", "GET", "tokens", "edit", "set.0.id=7", "headers.X-Total=1")
         simctl("hook", "GET", "tokens", "revoke=2")
@@ -419,7 +420,7 @@ class Simctl(FaultTest):
         simctl("clear-faults")
         self.assertEqual(simctl("faults"), "")
 
-    def test_settings_clock_users_variables(self):
+    def test_simctl_sets_the_clock_settings_users_and_variables(self):
         simctl = self.sim.simctl
         simctl("set", "admin_mode=true", 'rate_limit={"limit":5,"period":60}')
         self.assertTrue(self.control("GET", "settings")["admin_mode"])
@@ -432,7 +433,7 @@ class Simctl(FaultTest):
         simctl("variable", "set", "project=1", "key=DEPLOY_PAT", "value=" + ALICE)
         self.assertIn("project acme/app DEPLOY_PAT * token 2 masked\n", simctl("variables"))
 
-    def test_failures_are_told(self):
+    def test_simctl_tells_of_failures(self):
         for words in (("reset", "--version", "x"), ("token", "set", 99, "revoked=true"),
                       ("set", "nonsense=1"), ("fault", "GET", ".", "rubbish"),
                       ("wait-for", "GET", "nothing", "--seconds", "0")):
@@ -442,7 +443,7 @@ class Simctl(FaultTest):
 
 
 class Server(unittest.TestCase):
-    def test_prefix_and_prompt_end(self):
+    def test_a_server_with_a_prefix_ends_promptly(self):
         process = Process("--prefix", "/gitlab", "--gitlab-version", "19.4")
         self.assertTrue(process.url.endswith("/gitlab"))
         headers = {"PRIVATE-TOKEN": ADMIN}
@@ -460,7 +461,7 @@ class Server(unittest.TestCase):
         self.assertLess(time.monotonic() - started, 0.3)
         stalled.close()
 
-    def test_tls(self):
+    def test_faults_work_over_tls(self):
         with tempfile.TemporaryDirectory() as directory:
             cert, key = Path(directory) / "cert.pem", Path(directory) / "key.pem"
             subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj",
@@ -480,14 +481,14 @@ class Server(unittest.TestCase):
         finally:
             process.terminate()
 
-    def test_connection_refused_arguments(self):
+    def test_wrong_arguments_are_refused(self):
         for arguments in (["--gitlab-version", "x"], ["--prefix", "gitlab/"], ["--tls-key", "k"]):
             result = subprocess.run(
                 [str(Path(__file__).resolve().parent.parent / "gitlab-sim"), *arguments],
                 stderr=subprocess.DEVNULL)
             self.assertEqual(result.returncode, 2)
 
-    def test_keep_alive(self):
+    def test_connections_are_kept_alive(self):
         process = Process()
         try:
             with socket.create_connection(

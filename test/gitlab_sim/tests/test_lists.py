@@ -16,7 +16,7 @@ class Fields(SimulatorTest):
         (row,) = [r for r in self.get(TOKENS, per_page=100).json() if r["id"] == 12]
         return row
 
-    def test_as_of_18_11(self):
+    def test_fields_as_of_18_11(self):
         self.assertEqual(list(self.token("18.11").items()), [
             ("id", 12), ("name", 'deploy   key "x"'), ("revoked", False),
             ("created_at", "2024-01-01T00:00:12.012Z"), ("description", "Ünïcödé ✓ <&>"),
@@ -24,21 +24,21 @@ class Fields(SimulatorTest):
             ("last_used_at", "2024-02-03T04:05:06.789Z"), ("active", True), ("granular", False),
             ("expires_at", "2099-12-31"), ("last_used_ips", ["192.0.2.7", "2001:db8::1"])])
 
-    def test_as_of_17_11(self):
+    def test_fields_as_of_17_11_lack_granular_and_addresses(self):
         self.assertEqual(self.token("17.11").keys(), self.token("18.11").keys()
                          - {"granular", "last_used_ips"})
         self.reset(version="17.11")
         self.assertIn("last_used_ips", self.get(TOKENS + "/12").json())
         self.assertNotIn("last_used_ips", self.get(TOKENS + "/self").json())
 
-    def test_as_of_19_4(self):
+    def test_fields_as_of_19_4_have_granular_scopes(self):
         self.reset(version="19.4")
         row = self.get(TOKENS + "/13").json()
         self.assertEqual((row["granular"], row["scopes"]), (True, ["granular"]))
         self.assertEqual(row["granular_scopes"][0]["access"], "user")
         self.assertNotIn("granular_scopes", self.get(TOKENS + "/12").json())
 
-    def test_no_secret(self):
+    def test_no_answer_has_a_secret(self):
         self.assertNotIn(b"glpat", self.get(TOKENS, per_page=100).body)
         self.assertNotIn(b"glpat", self.get(TOKENS + "/12").body)
 
@@ -59,10 +59,10 @@ class Fields(SimulatorTest):
 
 
 class Filters(SimulatorTest):
-    def test_revoked(self):
+    def test_revoked_filters(self):
         self.assertEqual(self.list(revoked="true"), [6])
         self.assertEqual(len(self.list(revoked="false")), 15)
-        self.assertEqual(len(self.list(revoked="")), 16)
+        self.assertEqual(len(self.list(revoked="")), 15)
         self.assert_error(self.get(TOKENS, revoked="maybe"), 400, {"error": "revoked is invalid"})
 
     def test_times_are_inclusive_and_finer_than_printed(self):
@@ -82,7 +82,7 @@ class Filters(SimulatorTest):
         self.assertEqual(self.list(last_used_before="2024-02-03T04:05:06.789Z"), [])
         self.assertEqual(self.list(last_used_after="2024-02-03T04:05:06.789Z"), [12])
 
-    def test_expiry(self):
+    def test_expires_before_and_expires_after_filter(self):
         self.assertEqual(self.list(expires_before="2020-06-30"), [])
         self.assertEqual(self.list(expires_before="2020-07-01"), [5])
         self.assertEqual(len(self.list(expires_after="2099-12-31")), 13)
@@ -93,15 +93,17 @@ class Filters(SimulatorTest):
         self.assertEqual(len(self.list(expires_before="2020-07-01", sort="id_desc")), 16)
         self.assertEqual(self.list(expires_before="rubbish", sort="id_desc")[0], 1)
 
-    def test_lenient_dates(self):
+    def test_dates_are_read_leniently(self):
         for text in ("2024-01-02", "2024-01-01T12:30:25", "2024-01-01T:12:30:26",
-                     "2024-01-01T12:30:25+02:00", "2024-01-01 12:30"):
+                     "2024-01-01T12:30:25+02:00", "2024-01-01 12:30",
+                     "2024-01-01T12:30:25 02:00", "2024/01/02", "02.01.2024", "20240101T123025Z",
+                     "20240101123025", "1/1/2024 12:30 CET", "Tue, 2 Jan 2024 12:30:25 GMT"):
             self.assertEqual(len(self.list(created_before=text)), 16, text)
-        for text in ("rubbish", "2024-13-01", "2024-01-01T12:30:25 02:00"):
+        for text in ("rubbish", "2024-13-01", "2024-01-01T25:00:00"):
             self.assert_error(self.get(TOKENS, created_before=text), 400,
                               {"error": "created_before is invalid"})
 
-    def test_state(self):
+    def test_state_follows_the_day(self):
         today = date.today()
         self.control("POST", "clock", {"now": today.isoformat() + "T12:00:00Z"})
         dates = {n: self.add_token(expires_at=(today + timedelta(n)).isoformat())
@@ -119,13 +121,15 @@ class Filters(SimulatorTest):
         token = self.add_token(expires_at="2030-05-05")
         self.assertEqual(self.list(state="inactive"), [5, 6, token])
 
-    def test_search(self):
+    def test_search_matches_words_without_case(self):
         for text, ids in {
                 "": list(range(1, 17)), "ALICE": [2, 3], "read alice": [3], "bot": [9, 10],
                 "deploy key": [12], "deploy   key": [12], '"deploy key"': [],
                 'key "x"': [12], "ey": [], "xy alice": [2, 3], "%": [], "a_i": [],
         }.items():
             self.assertEqual(self.list(search=text), ids, text)
+        istanbul = self.add_token(name="\u0130stanbul")
+        self.assertEqual(self.list(search="ISTANBUL"), [istanbul])
         short = self.add_token(name="xy")
         self.assertEqual(self.list(search=" XY "), [short])
 
@@ -133,16 +137,24 @@ class Filters(SimulatorTest):
         self.assert_error(self.get(TOKENS, state="x", revoked="perhaps"), 400,
                           {"error": "revoked is invalid, state does not have a valid value"})
 
+    def test_what_does_not_reach_the_api_is_plain_text(self):
+        for query in ("search=%FF", "search=%00", "search=%zz", "user_id=a%2F..%2Fb",
+                      "search=" + "x" * 10_300):
+            answer = self.get(TOKENS + "?" + query)
+            self.assertEqual((answer.status, answer.headers["Content-Type"], answer.body),
+                             (400, "text/plain", b"Bad Request"), query[:20])
+        self.assertEqual(self.list(search="a/../b"), [])
+
     def test_unknown_parameters_are_ignored(self):
         self.assertEqual(len(self.list(id=3, impersonation="true")), 16)
 
 
 class Sort(SimulatorTest):
-    def test_id(self):
+    def test_lists_sort_by_id(self):
         self.assertEqual(self.list(sort="id_desc"), list(range(16, 0, -1)))
         self.assertEqual(self.list(sort="rubbish"), list(range(1, 17)))
 
-    def test_nulls_and_tie_breakers(self):
+    def test_nulls_and_ties_follow_the_version(self):
         others = [i for i in range(1, 17) if i not in (5, 7, 11)]
         self.assertEqual(self.list(sort="expires_asc"), [5, *reversed(others), 11, 7])
         self.assertEqual(self.list(sort="expires_desc"), [11, 7, *reversed(others), 5])
@@ -150,11 +162,11 @@ class Sort(SimulatorTest):
         self.assertEqual(self.list(sort="expires_asc"), [5, *others, 7, 11])
         self.assertEqual(self.list(sort="expires_desc"), [11, 7, *reversed(others), 5])
 
-    def test_last_used(self):
+    def test_lists_sort_by_last_use(self):
         self.assertEqual(self.list(sort="last_used_asc")[0], 12)
         self.assertEqual(self.list(sort="last_used_desc")[-1], 12)
 
-    def test_created_and_name(self):
+    def test_lists_sort_by_creation_and_name(self):
         self.assertEqual(self.list(sort="created_desc"), list(range(16, 0, -1)))
         names = [r["name"] for r in self.get(TOKENS, sort="name_desc", per_page=100).json()]
         self.assertEqual(names, sorted(names, reverse=True))
@@ -163,8 +175,8 @@ class Sort(SimulatorTest):
 class Pages(SimulatorTest):
     TOKENS = 84
 
-    def test_headers(self):
-        expected = {1: ("2", ""), 3: ("4", "2"), 5: ("", "4"), 9: ("", "8")}
+    def test_headers_name_page_and_totals(self):
+        expected = {1: ("2", ""), 3: ("4", "2"), 5: ("", "4"), 9: ("", "")}
         for page, (following, preceding) in expected.items():
             headers = self.get(TOKENS, page=page).headers
             self.assertEqual(headers["X-Next-Page"], following)
@@ -173,7 +185,7 @@ class Pages(SimulatorTest):
             self.assertEqual((headers["X-Per-Page"], headers["X-Total"],
                               headers["X-Total-Pages"]), ("20", "100", "5"))
 
-    def test_all_rows_once(self):
+    def test_pages_have_all_rows_once(self):
         ids = [i for page in range(1, 6) for i in self.get(TOKENS, page=page).ids()]
         self.assertEqual(ids, list(range(1, 101)))
         answer = self.get(TOKENS, page=6)
@@ -184,7 +196,7 @@ class Pages(SimulatorTest):
         self.assertEqual((len(answer.json()), answer.headers["X-Per-Page"]), (100, "100"))
         self.assert_error(self.get(TOKENS, page="x"), 400, {"error": "page is invalid"})
 
-    def test_empty(self):
+    def test_an_empty_list_has_one_page(self):
         answer = self.get(TOKENS, search="nothing like it")
         self.assertEqual((answer.headers["X-Total"], answer.headers["X-Total-Pages"],
                           answer.headers["X-Next-Page"]), ("0", "1", ""))
@@ -212,7 +224,7 @@ class Pages(SimulatorTest):
         self.assertEqual(self.get(TOKENS, revoked="false").headers["X-Total"], str(
             sum(not t["revoked"] for t in self.control("GET", "tokens"))))
 
-    def test_gzip_etag_and_date(self):
+    def test_answers_have_gzip_etag_and_date(self):
         self.control("POST", "clock", {"now": "2030-01-02T03:04:05.6Z"})
         headers = {"Accept-Encoding": "gzip"}
         answer = self.get(TOKENS, headers=headers)
@@ -232,7 +244,7 @@ class Pages(SimulatorTest):
 
 
 class Associations(SimulatorTest):
-    def test_associations(self):
+    def test_associations_depend_on_the_role(self):
         answer = self.get(TOKENS + "/self/associations", token=ALICE)
         self.assertEqual([g["id"] for g in answer.json()["groups"]], [1, 2])
         self.assertEqual([p["id"] for p in answer.json()["projects"]], [1, 2])

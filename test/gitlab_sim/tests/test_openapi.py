@@ -1,6 +1,7 @@
 """Answers have the shape that GitLab's OpenAPI document promises; schemas.json says which."""
 
 import json
+from datetime import date
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -27,7 +28,16 @@ ANSWERS = [
     ("token_with_secret", 200, "POST", "/personal_access_tokens/self/rotate", {}, ALICE),
     ("impersonation_tokens", 200, "GET", "/users/2/impersonation_tokens", None, None),
     ("impersonation_token", 200, "GET", "/users/2/impersonation_tokens/8", None, None),
-    ("impersonation_token_with_secret", 201, "POST", "/users/2/impersonation_tokens", NEW, None),
+    ("impersonation_token_with_secret", 201, "POST", "/users/2/impersonation_tokens",
+     NEW | {"expires_at": date.today().isoformat()}, None),
+    ("resource_tokens", 200, "GET", "/projects/1/access_tokens", None, ALICE),
+    ("resource_token", 200, "GET", "/groups/acme%2Finfra/access_tokens/10", None, None),
+    ("resource_token_with_secret", 201, "POST", "/groups/1/access_tokens",
+     NEW | {"expires_at": None}, ALICE),
+    ("resource_token_with_secret", 200, "POST", "/projects/1/access_tokens/9/rotate", None, None),
+    ("tokens", 200, "GET", "/groups/1/service_accounts/7/personal_access_tokens", None, ALICE),
+    ("token_with_secret", 201, "POST", "/groups/1/service_accounts/7/personal_access_tokens",
+     NEW, ALICE),
     ("users_with_admin", 200, "GET", "/users", None, None),
     ("users_basic", 200, "GET", "/users", None, ALICE),
     ("user_with_admin", 200, "GET", "/users/2", None, None),
@@ -48,10 +58,10 @@ ANSWERS = [
 
 
 class Schemas(SimulatorTest):
-    def test_schemas_are_schemas(self):
+    def test_the_schemas_are_valid(self):
         Draft202012Validator.check_schema(SCHEMAS)
 
-    def test_answers(self):
+    def test_answers_follow_the_schemas(self):
         for version in VERSIONS:
             for name, status, method, path, body, token in ANSWERS:
                 with self.subTest(version=version, method=method, path=path):

@@ -11,12 +11,12 @@ class Users(SimulatorTest):
         self.assertEqual(answer.status, 200, answer.body)
         return [row["username"] for row in answer.json()]
 
-    def test_default_order(self):
+    def test_users_come_by_descending_id(self):
         self.assertEqual(self.get("/users").ids(), list(range(10, 0, -1)))
         self.assertEqual(self.get("/users", sort="asc").ids(), list(range(1, 11)))
         self.assertEqual(self.names(order_by="name", sort="asc")[:3], ["root", "alice", "bob"])
 
-    def test_filters(self):
+    def test_filters_select_users(self):
         bots = ["service_account_deploy", "group_2_bot_d4e5f6", "project_1_bot_a1b2c3"]
         for query, names in [
                 ({"username": "ALICE"}, ["alice"]), ({"blocked": "true"}, ["bob"]),
@@ -31,14 +31,14 @@ class Users(SimulatorTest):
         self.assertEqual(len(self.names(without_project_bots="true")), 8)
         self.assertEqual(len(self.names(blocked="false")), 10)
 
-    def test_what_others_see(self):
+    def test_others_see_fewer_fields_and_users(self):
         rows = self.get("/users", token=ALICE).json()
         self.assertNotIn("bob", [row["username"] for row in rows])
         self.assertEqual(set(rows[0]), {"id", "username", "public_email", "name", "state",
                                         "locked", "avatar_url", "web_url"})
         self.assertEqual(len(self.names(token=ALICE, admins="true")), 9)
 
-    def test_single(self):
+    def test_a_single_user_is_found_by_id(self):
         user = self.get("/users/9").json()
         self.assertEqual((user["locked"], user["email"], user["bot"]),
                          (True, "erin@example.com", False))
@@ -47,7 +47,7 @@ class Users(SimulatorTest):
         self.assertTrue(self.get("/user").json()["is_admin"])
         self.assertNotIn("is_admin", self.get("/user", token=ALICE).json())
 
-    def test_without_credential(self):
+    def test_users_need_a_credential(self):
         self.assert_message(self.get("/users", token=None), 403,
                             "403 Forbidden - Not authorized to access /api/v4/users")
         self.assert_message(self.get("/users/1", token=None), 403,
@@ -73,7 +73,7 @@ class UserPages(SimulatorTest):
             self.assertEqual(value, answer.headers["X-NEXT-CURSOR"])
             cursor = {"cursor": value}
 
-    def test_keyset(self):
+    def test_keyset_pages_list_all_users(self):
         self.assertEqual(self.read_by_keyset(), list(range(250, 0, -1)))
         self.assertEqual(self.read_by_keyset(sort="asc"), list(range(1, 251)))
         for order_by in ("name", "username", "created_at"):
@@ -81,7 +81,7 @@ class UserPages(SimulatorTest):
             self.assertEqual(ids, self.read_by_keyset(order_by=order_by, sort="asc")[::-1])
             self.assertEqual(len(set(ids)), 250)
 
-    def test_offset_limit(self):
+    def test_offset_pages_have_a_limit(self):
         self.assertEqual(self.get("/users", page=500, per_page=100).json(), [])
         self.assert_error(self.get("/users", page=501, per_page=100), 405, {"error": (
             "Offset pagination has a maximum allowed offset of 50000 for requests that return "

@@ -38,7 +38,7 @@ class VariablesTest(SimulatorTest):
 
 
 class Reading(VariablesTest):
-    def test_list_by_id_and_path(self):
+    def test_lists_take_an_id_or_a_path(self):
         keys = ["DEPLOY_PAT", "DATABASE_URL", "DATABASE_URL", "HIDDEN_TOKEN", "CONFIG"]
         for path in (APP, "/projects/1/variables", "/projects/ACME%2fApp/variables"):
             answer = self.get(path, token=ALICE)
@@ -47,7 +47,7 @@ class Reading(VariablesTest):
         for path in (INFRA, "/groups/2/variables", "/groups/Acme%2FInfra/variables"):
             self.assertEqual([row["key"] for row in self.get(path).json()], ["REGION"])
 
-    def test_pages(self):
+    def test_pages_have_all_variables_once(self):
         self.reset(variables=120)
         for path, own in ((APP, 5), ("/groups/acme/variables", 2)):
             rows, page = [], 1
@@ -68,7 +68,7 @@ class Reading(VariablesTest):
             self.assertEqual(self.get(path, page=9).json(), [])
             self.assert_error(self.get(path, page="x"), 400, {"error": "page is invalid"})
 
-    def test_one(self):
+    def test_a_single_variable_is_found_by_key(self):
         row = self.get(APP + "/CONFIG").json()
         self.assertEqual(row, {
             "variable_type": "file", "key": "CONFIG", "value": '[app]\ndebug = "no"\n',
@@ -78,7 +78,7 @@ class Reading(VariablesTest):
         self.assert_message(self.get(INFRA + "/NONE"), 404, "404 GroupVariable Not Found")
         self.assertEqual(self.get(INFRA + "/REGION").json()["value"], "eu-north")
 
-    def test_hidden_values(self):
+    def test_hidden_values_are_never_shown(self):
         path = APP + "/HIDDEN_TOKEN"
         listed = [row for row in self.get(APP).json() if row["hidden"]]
         for row in (*listed, self.get(path).json(), self.put(path, {"value": "new-value-1"})):
@@ -89,7 +89,7 @@ class Reading(VariablesTest):
 class Scopes(VariablesTest):
     """Environment scopes."""
 
-    def test_filter(self):
+    def test_a_key_in_several_scopes_needs_the_filter(self):
         for method in ("GET", "PUT", "DELETE"):
             for query in ("", "?filter%5Benvironment_scope%5D="):
                 self.assert_message(self.call(method, APP + "/DATABASE_URL" + query), 409,
@@ -104,7 +104,7 @@ class Scopes(VariablesTest):
         self.assertEqual(self.call("DELETE", APP + "/DATABASE_URL" + PRODUCTION).status, 204)
         self.assertEqual(self.get(APP + "/DATABASE_URL").json()["environment_scope"], "*")
 
-    def test_filter_of_an_update(self):
+    def test_an_update_takes_the_filter_from_url_or_body(self):
         path = APP + "/DATABASE_URL"
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         for url, body, headers in [
@@ -118,7 +118,7 @@ class Scopes(VariablesTest):
         self.assertEqual(row["value"], "5")
         self.assertNotIn("value=5", self.control("GET", "journal")[-1]["path"])
 
-    def test_changing_the_scope(self):
+    def test_an_update_changes_the_scope(self):
         path = APP + "/DATABASE_URL"
         self.assert_message(self.call("PUT", path + PRODUCTION, {"environment_scope": "*"}), 400,
                             {"key": ["(DATABASE_URL) has already been taken"]})
@@ -153,7 +153,7 @@ class Scopes(VariablesTest):
 
 
 class Creation(VariablesTest):
-    def test_defaults(self):
+    def test_fields_that_are_not_sent_have_defaults(self):
         for path in (APP, INFRA):
             answer = self.post(path, key=" NEW ", value="")
             self.assertEqual(answer.status, 201)
@@ -162,13 +162,13 @@ class Creation(VariablesTest):
                 "masked": False, "hidden": False, "raw": False, "environment_scope": "*",
                 "description": None})
 
-    def test_all_fields(self):
+    def test_all_fields_are_stored(self):
         fields = {"key": "NEW", "value": "long-enough", "variable_type": "file", "raw": True,
                   "protected": True, "masked": True, "environment_scope": "prod/*",
                   "description": ""}
         self.assertEqual(self.post(APP, **fields).json(), fields | {"hidden": False})
 
-    def test_hidden(self):
+    def test_masked_and_hidden_hides_the_value(self):
         answer = self.post(APP, key="NEW", value="long-enough", masked_and_hidden=True)
         row = answer.json()
         self.assertEqual((answer.status, row["masked"], row["hidden"], row["value"]),
@@ -177,7 +177,7 @@ class Creation(VariablesTest):
         self.assertFalse(self.post(APP, key="N2", value="long-enough", hidden=True)
                          .json()["hidden"])
 
-    def test_refusals(self):
+    def test_invalid_fields_are_refused(self):
         letters = "can contain only letters, digits and '_'."
         for body, message in [
                 ({"key": "CONFIG"}, {"key": ["(CONFIG) has already been taken"]}),
@@ -198,7 +198,7 @@ class Creation(VariablesTest):
                           {"error": "variable_type does not have a valid value"})
         self.assertEqual(self.post(APP, key="k" * 255, value="x").status, 201)
 
-    def test_masked_values(self):
+    def test_values_that_cannot_be_masked_are_refused(self):
         for value, raw, accepted in [
                 ("glpat-0123456789abcdefghij", False, True), ("a_+=/@:.~-", False, True),
                 ("seven77", False, False), ("two words", False, False), ("two\nlines", True, False),
@@ -213,17 +213,17 @@ class Creation(VariablesTest):
 
 
 class Changes(VariablesTest):
-    def test_only_what_was_sent(self):
+    def test_an_update_changes_only_what_was_sent(self):
         before = self.get(APP + "/CONFIG").json()
         self.assertEqual(self.put(APP + "/CONFIG", {}), before)
         self.assertEqual(self.put(APP + "/CONFIG", {"value": "v", "protected": True,
-                                                    "key": "OTHER", "raw": None}),
+                                                    "key": "OTHER"}),
                          before | {"value": "v", "protected": True})
         for description in ("", None, "new"):
             self.assertEqual(self.put(APP + "/CONFIG", {"description": description})
                              ["description"], description)
 
-    def test_masking_and_hiding(self):
+    def test_an_update_checks_masked_values_and_does_not_hide(self):
         self.assert_message(self.call("PUT", APP + "/CONFIG", {"masked": True}), 400,
                             {"value": ["is invalid"]})
         self.assert_message(self.call("PUT", APP + "/DEPLOY_PAT", {"value": "short"}), 400,
@@ -234,7 +234,7 @@ class Changes(VariablesTest):
         self.assert_message(self.call("PUT", APP + "/HIDDEN_TOKEN", {"masked": False}), 400, {
             "base": ["The visibility setting cannot be changed for masked and hidden variables."]})
 
-    def test_delete(self):
+    def test_a_deleted_variable_is_gone(self):
         for path in (APP + "/DEPLOY_PAT", INFRA + "/REGION"):
             answer = self.call("DELETE", path, token=ALICE)
             self.assertEqual((answer.status, answer.body), (204, b""))
@@ -243,18 +243,26 @@ class Changes(VariablesTest):
 
 
 class Access(VariablesTest):
-    def test_roles(self):
+    def test_roles_decide_who_may_use_variables(self):
         self.add_dave()
         # What the caller may is looked at before the parameters.
         for method, path in (("GET", APP + "?page=x"), ("POST", APP), ("PUT", APP + "/CONFIG"),
                              ("DELETE", APP + "/CONFIG")):
             self.assert_message(self.call(method, path, token=DAVE), 403, "403 Forbidden")
         for path, text in (("/projects/2/variables", "404 Project Not Found"),
-                           ("/groups/acme/variables", "404 Group Not Found"),
+                           ("/groups/acme%2Finfra/variables", "404 Group Not Found"),
                            ("/projects/no%2Fsuch/variables", "404 Project Not Found"),
                            ("/projects/acme/variables", "404 Project Not Found"),
                            ("/groups/99/variables", "404 Group Not Found")):
             self.assert_message(self.get(path, token=DAVE), 404, text)
+        # A member of a project sees that there is its group.
+        self.assert_message(self.get("/groups/acme/variables", token=DAVE), 403, "403 Forbidden")
+
+    def test_roles_are_inherited(self):
+        self.add_dave()
+        self.sim.simctl("group", "set", "acme", "members.dave=40")
+        self.assertEqual(self.get("/projects/2/variables", token=DAVE).status, 200)
+        self.assert_message(self.get(INFRA, token=DAVE), 403, "403 Forbidden")
 
     def test_roles_can_change(self):
         self.add_dave()
@@ -267,15 +275,15 @@ class Access(VariablesTest):
         self.sim.simctl("group", "set", "acme/infra", "members.dave=50")
         self.assertEqual(self.get(INFRA, token=DAVE).status, 200)
 
-    def test_token_scopes(self):
+    def test_read_api_reads_and_does_not_write(self):
         self.assertEqual(self.get(APP, token=ALICE_READ).status, 200)
         for method, path in (("POST", APP), ("PUT", APP + "/CONFIG"), ("DELETE", APP + "/CONFIG"),
                              ("PUT", INFRA + "/REGION")):
             answer = self.call(method, path, {"value": "v"}, token=ALICE_READ)
             self.assertEqual((answer.status, answer.json()["error"], answer.json()["scope"]),
-                             (403, "insufficient_scope", "api"))
+                             (403, "insufficient_scope", "api read_api"))
 
-    def test_read_only(self):
+    def test_a_read_only_instance_refuses_writes(self):
         self.control("POST", "settings", {"read_only": True})
         self.assert_message(self.call("PUT", APP + "/CONFIG", {"value": "v"}), 403,
                             "You cannot perform write operations on a read-only instance")
@@ -285,7 +293,7 @@ class Access(VariablesTest):
 class Namespaces(VariablesTest):
     """Projects and groups come, go and are renamed."""
 
-    def test_add_and_remove(self):
+    def test_projects_and_groups_are_added_and_removed(self):
         simctl = self.sim.simctl
         self.assertEqual(simctl("project", "add", "path=acme/new", "members.alice=40"), "3\n")
         self.assertEqual(simctl("group", "add", "path=other"), "3\n")
@@ -299,7 +307,7 @@ class Namespaces(VariablesTest):
         self.assertEqual((simctl("projects"), simctl("groups")), ("", "3 other\n"))
         self.assertEqual(simctl("variables"), "")
 
-    def test_renamed_project(self):
+    def test_a_renamed_project_redirects_reads_and_refuses_writes(self):
         self.add_dave()
         self.sim.simctl("project", "set", "acme/app", "path=acme/App2")
         answer = self.get(APP + "/DATABASE_URL" + PRODUCTION, token=ALICE)
@@ -320,23 +328,24 @@ class Namespaces(VariablesTest):
         self.sim.simctl("project", "add", "path=acme/app")
         self.assertEqual(self.get(APP).json(), [])
 
-    def test_renamed_group(self):
+    def test_a_renamed_group_does_not_redirect(self):
         self.sim.simctl("group", "set", "acme", "path=emca")
         self.assert_message(self.get("/groups/acme/variables"), 404, "404 Group Not Found")
         self.assertEqual(self.get("/groups/emca%2Finfra/variables").status, 200)
         self.assertEqual(self.get("/projects/emca%2Fweb/variables").status, 200)
         self.assertEqual(self.get(APP).status, 301)
 
-    def test_refusals(self):
+    def test_invalid_projects_are_refused(self):
         for words in (("add", "path=acme/app"), ("add", "path=acme"), ("add", "path=flat"),
                       ("set", "acme/none", "path=a/b"), ("set", "acme/app", "path=ACME/web"),
-                      ("add", "path=a/b", "members.nobody=40"), ("add", "path=a/b", "id=7"),
+                      ("add", "path=a/b", "members.nobody=40"), ("add", "path=a/b", "color=red"),
+                      ("add", "path=a/b", "id=1"),
                       ("remove", "acme/none")):
             with self.assertRaises(AssertionError):
                 self.sim.simctl("project", *words)
         self.assertEqual(len(self.sim.simctl("projects").splitlines()), 2)
 
-    def test_seeded(self):
+    def test_reset_creates_projects_with_variables(self):
         self.reset(projects=30)
         lines = self.sim.simctl("projects").splitlines()
         self.assertEqual((len(lines), lines[-1]), (32, "32 acme/project00030 alice=40"))
@@ -344,8 +353,35 @@ class Namespaces(VariablesTest):
         self.assertEqual((row["key"], row["value"]), ("DEPLOY_PAT", "project-00030-pat"))
 
 
+class Instance(VariablesTest):
+    PATH = "/admin/ci/variables"
+
+    def test_instance_variables_are_created_changed_and_deleted(self):
+        self.assertEqual(self.get(self.PATH).json(), [])
+        answer = self.call("POST", self.PATH, {"key": "K", "value": "v", "hidden": True,
+                                               "environment_scope": "production"})
+        self.assertEqual((answer.status, answer.json()), (201, {
+            "variable_type": "env_var", "key": "K", "value": "v", "hidden": False,
+            "protected": False, "masked": False, "raw": False, "description": None}))
+        self.assertEqual(self.put(self.PATH + "/K", {"value": "w"})["value"], "w")
+        self.assertEqual(self.sim.simctl("variables").splitlines()[-1], 'instance K * "w"')
+        self.assertEqual(self.call("DELETE", self.PATH + "/K").status, 204)
+        self.assert_message(self.get(self.PATH + "/K"), 404, "404 InstanceVariable Not Found")
+
+    def test_only_administrators_use_instance_variables(self):
+        self.assert_message(self.get(self.PATH, token=ALICE), 403, "403 Forbidden")
+
+    def test_instance_variables_have_limits(self):
+        self.control("POST", "settings", {"instance_variable_limit": 1})
+        self.sim.simctl("variable", "set", "instance=true", "key=A", "value=a")
+        self.assert_message(self.call("POST", self.PATH, {"key": "B", "value": "b"}), 400, {
+            "base": ["Maximum number of ci instance level variables (1) exceeded"]})
+        self.assert_message(self.call("PUT", self.PATH + "/A", {"value": "x" * 10_001}), 400, {
+            "value": ["The value of the provided variable exceeds the 10000 character limit"]})
+
+
 class DeadVariables(VariablesTest):
-    def test_tokens_behind_variables(self):
+    def test_variables_with_dead_tokens_are_listed(self):
         simctl = self.sim.simctl
         self.put(APP + "/DEPLOY_PAT", {"value": ALICE})
         self.put(INFRA + "/REGION", {"value": "glpat-sim-deploykey"})

@@ -95,6 +95,13 @@ run_shown() {
 end_shown() {
 	if [[ -n $shown_command ]]; then
 		kill -s TERM -- "-$shown_command" "$shown_display" 2>/dev/null || true
+		# unshare ignores SIGTERM while it waits for its command, and the first
+		# process of a namespace does as well.
+		for _ in {1..50}; do
+			kill -s 0 -- "-$shown_command" 2>/dev/null || break
+			sleep 0.2
+		done
+		kill -s KILL -- "-$shown_command" 2>/dev/null || true
 		wait "$shown_command" "$shown_display" 2>/dev/null || true
 	fi
 }
@@ -198,7 +205,7 @@ build_packages() {
 }
 
 simulator_packages() {
-	printf '%s\n' python3-starlette python3-uvicorn
+	printf '%s\n' python3-starlette python3-uvicorn tzdata
 }
 
 # Prints the first alternative of each argument none of whose are installed.  A
@@ -318,16 +325,18 @@ copy_tree() {
 	chmod -R u+rwX,go+rX "$destination"
 }
 
-# Arguments: the copy of the tree, then more words for make.
+# Arguments: the copy of the tree, then more words for make.  Without the bitcode
+# that PostgreSQL's JIT could inline: it takes as long as the build itself, and
+# the executor calls a foreign data wrapper by pointers, which nothing inlines.
 build_extension() {
 	local tree=$1
 	shift
 	"${as_server[@]}" make --directory="$tree" -j "$(nproc)" \
-		PG_CONFIG="$pg_config" "$@" all
+		PG_CONFIG="$pg_config" with_llvm=no "$@" all
 }
 
 install_extension() {
-	local make=(make --directory="$1" PG_CONFIG="$pg_config" install)
+	local make=(make --directory="$1" PG_CONFIG="$pg_config" with_llvm=no install)
 	if [[ -w $("$pg_config" --pkglibdir) ]]; then
 		"${make[@]}"
 	else

@@ -3,22 +3,27 @@
  * gitlab_pat_fdw.c
  *	  A foreign-data wrapper for GitLab's personal access tokens: the map.
  *
- * The path of a statement is the path through the files of src/:
+ * The path of a statement is the path through the folders of src/, each of which
+ * includes only itself and those to its right: fdw and sql, change, gitlab, http.
  *
- *	SQL -> plan.c -> ForeignScan's private list -> scan.c
- *		-> filter.c (targets, parameters) -> stream.c, pages.c -> call.c (call)
- *		-> engine.c (exchange) -> GitLab
- *		-> call.c, stream.c (JSON record) -> record.c (Datum) -> slot
+ *	SELECT -> fdw/plan.c, fdw/pushdown.c -> ForeignScan's private list
+ *		-> fdw/scan.c -> gitlab/filter.c (targets, parameters)
+ *		-> gitlab/pages.c (pages) -> gitlab/client.c, gitlab/call.c (call)
+ *		-> http/engine.c (exchange) -> GitLab
+ *		-> gitlab/pages.c (JSON record) -> gitlab/record.c (Datum)
+ *		-> fdw/table.c (slot)
  *
- *	SQL -> modify.c -> token.c -> ledger.c (debts) -> call.c, at once
- *					-> variables.c (writes) -> writing.c, at commit
+ *	INSERT, UPDATE, DELETE -> fdw/modify.c, or fdw/direct.c without joins
+ *		-> change/tokens.c -> change/ledger.c, and gitlab/call.c at once
+ *		-> change/variables.c -> change/queue.c, until the commit
  *
- * option.c says what users may set, resources.c what GitLab has, connection.c
- * which connection serves whom, pushdown.c which part of a query GitLab can
- * answer, client.c which token a statement uses, words.c what GitLab has said,
- * payment.c how commit and rollback pay what they owe to GitLab, quiet.c how that
- * is done where no error may be raised, and compat.h how PostgreSQL's versions
- * differ.
+ *	COMMIT, ROLLBACK -> change/transaction.c
+ *		-> change/writing.c, change/undo.c -> gitlab/call.c
+ *		-> change/payment.c -> gitlab/call.c
+ *
+ * gitlab/option.c says what users may set, gitlab/resources.c what GitLab has,
+ * gitlab/connection.c which connection serves whom, gitlab/words.c what a failure
+ * means, and compat.h how PostgreSQL's versions differ.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -28,16 +33,22 @@
 
 #include <limits.h>
 
-#include "fdw/table.h"
 #include "foreign/fdwapi.h"
-#include "gitlab/call.h"
-#include "compat.h"
-#include "fdw/modify.h"
-#include "fdw/plan.h"
-#include "fdw/estimate.h"
-#include "change/quiet.h"
-#include "fdw/scan.h"
-#include "change/transaction.h"
+#include "src/change/quiet.h"
+#include "src/change/tokens.h"
+#include "src/change/transaction.h"
+#include "src/compat.h"
+#include "src/fdw/async.h"
+#include "src/fdw/direct.h"
+#include "src/fdw/estimate.h"
+#include "src/fdw/modify.h"
+#include "src/fdw/plan.h"
+#include "src/fdw/scan.h"
+#include "src/fdw/secret.h"
+#include "src/fdw/table.h"
+#include "src/gitlab/call.h"
+#include "src/gitlab/option.h"
+#include "src/gitlab/resources.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -52,10 +63,25 @@ void
 _PG_init(void)
 {
 	DefineCustomIntVariable("gitlab_pat_fdw.max_changes",
-							"Sets the most personal access tokens that one transaction may revoke.",
+							"Sets the most access tokens that one transaction may create, rotate and revoke.",
 							"It is a guard against a forgotten WHERE clause.",
-							&transaction_max_changes, 100, 0, INT_MAX,
+							&tokens_max_changes, 100, 0, INT_MAX,
 							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("gitlab_pat_fdw.discard_secrets",
+							 "Lets INSERT and UPDATE create tokens whose secrets nobody takes.",
+							 "Otherwise UPDATE raises an error, and INSERT and COPY a warning.",
+							 &secret_discard, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("gitlab_pat_fdw.keep_replaced",
+							 "Lets a transactional UPDATE leave the old token alone.",
+							 "Then both tokens work, until the old one is deleted or expires.",
+							 &tokens_keep_replaced, false,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("gitlab_pat_fdw.read_only",
+							 "Forbids everything that would change GitLab.",
+							 "It is meant for copies of a database.",
+							 &option_read_only, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("gitlab_pat_fdw.log_changes",
 							 "Logs each change of a personal access token or of a CI/CD variable.",
 							 NULL, &quiet_log_changes, true,
@@ -67,6 +93,58 @@ _PG_init(void)
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("gitlab_pat_fdw");
 	transaction_init();
+}
+
+static bool
+is_table_name(const char *name)
+{
+	const Resource *resource = NULL;
+
+	while ((resource = resource_next(resource)) != NULL)
+		if (strcmp(resource->table_name, name) == 0)
+			return true;
+	return false;
+}
+
+/* The names of all tables, quoted, for a hint. */
+static char *
+table_names(void)
+{
+	StringInfoData buf;
+	const Resource *resource = NULL;
+
+	initStringInfo(&buf);
+	while ((resource = resource_next(resource)) != NULL)
+		appendStringInfo(&buf, "%s\"%s\"", buf.len > 0 ? ", " : "",
+						 resource->table_name);
+	return buf.data;
+}
+
+/*
+ * Warns about names in LIMIT TO and EXCEPT that no table has.  PostgreSQL skips
+ * them silently, and a misspelt one imports nothing or too much.
+ */
+static void
+warn_unknown_tables(const ImportForeignSchemaStmt *stmt,
+					const ForeignServer *server)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->table_list)
+	{
+		const char *name = lfirst_node(RangeVar, lc)->relname;
+		const Resource *meant = resource_find(name);
+
+		if (is_table_name(name))
+			continue;
+		ereport(WARNING,
+				(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
+				 errmsg("server \"%s\" has no table \"%s\"",
+						server->servername, name),
+				 meant ?
+				 errhint("Perhaps you meant the table \"%s\".", meant->table_name) :
+				 errhint("Tables are: %s.", table_names())));
+	}
 }
 
 /* IMPORT FOREIGN SCHEMA: any remote schema has all resources. */
@@ -82,6 +160,7 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid serverid)
 				 errmsg("invalid option \"%s\"",
 						linitial_node(DefElem, stmt->options)->defname),
 				 errhint("IMPORT FOREIGN SCHEMA takes no options here.")));
+	warn_unknown_tables(stmt, server);
 	for (const Resource *resource = resource_next(NULL); resource;
 		 resource = resource_next(resource))
 	{
@@ -90,8 +169,8 @@ import_schema(ImportForeignSchemaStmt *stmt, Oid serverid)
 		if (!IsImportableForeignTable(resource->table_name, stmt))
 			continue;
 		initStringInfo(&buf);
-		resource_import_command(&buf, resource, resource->table_name,
-								server->servername);
+		table_import_command(&buf, resource, resource->table_name,
+							 server->servername);
 		commands = lappend(commands, buf.data);
 	}
 	return commands;
@@ -113,6 +192,7 @@ gitlab_pat_fdw_handler(PG_FUNCTION_ARGS)
 	routine->IterateForeignScan = gitlab_IterateForeignScan;
 	routine->ReScanForeignScan = gitlab_ReScanForeignScan;
 	routine->EndForeignScan = gitlab_EndForeignScan;
+	routine->RecheckForeignScan = gitlab_RecheckForeignScan;
 	routine->ExplainForeignScan = gitlab_ExplainForeignScan;
 	routine->AnalyzeForeignTable = gitlab_AnalyzeForeignTable;
 
@@ -122,10 +202,24 @@ gitlab_pat_fdw_handler(PG_FUNCTION_ARGS)
 	routine->BeginForeignModify = gitlab_BeginForeignModify;
 	routine->BeginForeignInsert = gitlab_BeginForeignInsert;
 	routine->ExecForeignInsert = gitlab_ExecForeignInsert;
+	routine->GetForeignModifyBatchSize = gitlab_GetForeignModifyBatchSize;
+	routine->ExecForeignBatchInsert = gitlab_ExecForeignBatchInsert;
 	routine->ExecForeignUpdate = gitlab_ExecForeignUpdate;
 	routine->ExecForeignDelete = gitlab_ExecForeignDelete;
 	routine->EndForeignModify = gitlab_EndForeignModify;
 	routine->EndForeignInsert = gitlab_EndForeignModify;
+	routine->ExplainForeignModify = gitlab_ExplainForeignModify;
+
+	routine->PlanDirectModify = gitlab_PlanDirectModify;
+	routine->BeginDirectModify = gitlab_BeginDirectModify;
+	routine->IterateDirectModify = gitlab_IterateDirectModify;
+	routine->EndDirectModify = gitlab_EndDirectModify;
+	routine->ExplainDirectModify = gitlab_ExplainDirectModify;
+
+	routine->IsForeignPathAsyncCapable = gitlab_IsForeignPathAsyncCapable;
+	routine->ForeignAsyncRequest = gitlab_ForeignAsyncRequest;
+	routine->ForeignAsyncConfigureWait = gitlab_ForeignAsyncConfigureWait;
+	routine->ForeignAsyncNotify = gitlab_ForeignAsyncNotify;
 
 	routine->ImportForeignSchema = import_schema;
 	PG_RETURN_POINTER(routine);

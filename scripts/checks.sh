@@ -99,7 +99,7 @@ wrap_server() {
 start_servers() {
 	quietly "Starting PostgreSQL" start_cluster "$work/cluster"
 	mkdir -p "$work/simulator"
-	start_simulator "$work/simulator" "$1"
+	start_simulator "$work/simulator" "$1" --dates fixed
 }
 
 # "make installcheck" in a copy of the tree, with only one of its parts left.

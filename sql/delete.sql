@@ -28,6 +28,27 @@ SELECT count(*) FROM gitlab_personal_access_tokens WHERE NOT revoked;
 SELECT count(*) FROM gitlab_personal_access_tokens WHERE active;
 SELECT count(*) FROM gitlab_personal_access_tokens WHERE NOT active;
 SELECT count(*) FROM gitlab_personal_access_tokens;
+-- A pushed count then looks at each row, by PostgreSQL's operators of any types.
+EXPLAIN (VERBOSE, COSTS OFF) SELECT count(*) AS a, count(*) AS b FROM gitlab_personal_access_tokens
+	WHERE user_id = 8 AND revoked AND created_at >= date '2024-01-01';
+SELECT count(*) AS a, count(*) AS b FROM gitlab_personal_access_tokens
+	WHERE user_id = 8 AND revoked AND created_at >= date '2024-01-01';
+SELECT count(*) AS a, count(*) AS b FROM gitlab_personal_access_tokens WHERE user_id = (SELECT 8) AND revoked;
+SELECT count(*) FROM gitlab_personal_access_tokens WHERE user_id = smallint '8' AND revoked;
+SELECT count(*) FROM gitlab_personal_access_tokens WHERE id IN (7, 12, 13, 999) AND revoked;
+SELECT count(*) FROM gitlab_personal_access_tokens WHERE user_id = ANY ('{2,8,NULL}'::bigint[]) AND revoked;
+SELECT count(*) FROM gitlab_personal_access_tokens
+	WHERE revoked AND created_at >= timestamp '2024-01-01 00:00:12.012';
+SELECT count(*) FROM gitlab_personal_access_tokens
+	WHERE revoked AND created_at >= timestamptz '2024-01-01 00:00:12.013Z';
+PREPARE revoked_of(int) AS SELECT count(*) FROM gitlab_personal_access_tokens WHERE user_id = $1 AND revoked;
+EXECUTE revoked_of(8);
+EXECUTE revoked_of(NULL);
+SET LOCAL plan_cache_mode = force_generic_plan;
+EXECUTE revoked_of(8);
+EXECUTE revoked_of(NULL);
+SELECT o.id, (SELECT count(*) FROM gitlab_personal_access_tokens t WHERE t.user_id = o.id AND revoked)
+	FROM (VALUES (1), (2), (8)) AS o(id);
 \! test/gitlab_sim/simctl journal --clear >/dev/null
 COMMIT;
 \! test/gitlab_sim/simctl journal --clear --sort

@@ -283,6 +283,8 @@ SELECT since();
 -- error that says how to find what may have been created.
 --
 \! test/gitlab_sim/simctl reset
+-- Each answer that is lost is repeated as a WARNING, with the time in its SELECT.
+SET client_min_messages = error;
 \! test/gitlab_sim/simctl fault POST tokens status status=429
 SELECT creating();
 SELECT since();
@@ -313,11 +315,45 @@ SELECT creating();
 SELECT outcome(substring(outcome('INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
 	VALUES (2, ''O''''Hara'', ''{api}'', current_date + 30)') FROM 'SELECT .*;'));
 SELECT id, name FROM gitlab_personal_access_tokens WHERE active AND name LIKE 'O%';
+RESET client_min_messages;
 -- A token that was created, but cannot be shown, is revoked again.
 \! test/gitlab_sim/simctl reset
 \! test/gitlab_sim/simctl fault POST tokens edit set.scopes=7
 SELECT creating();
 \! test/gitlab_sim/simctl state 17
+
+--
+-- Instances that make fine-grained tokens only
+--
+\! test/gitlab_sim/simctl reset
+\! test/gitlab_sim/simctl set granular_tokens_enforced=true
+SELECT creating();
+SELECT outcome('UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 30 WHERE id = 3');
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (ADD rotation 'native');
+SELECT outcome('UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 30 WHERE id = 3');
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (DROP rotation);
+\! test/gitlab_sim/simctl state 3
+
+--
+-- A fine-grained credential that may not read itself: that is no sign of a bad
+-- one, and it may be any token.
+--
+\! test/gitlab_sim/simctl reset
+\! test/gitlab_sim/simctl fault GET tokens/self status times=0 status=403 body='{"error":"insufficient_granular_scope","error_description":"Access denied: This operation requires a fine-grained personal access token with the following user permissions: [Personal Access Token: Read]."}'
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice');
+SELECT outcome('SELECT id FROM gitlab_personal_access_tokens WHERE id = 1');
+SELECT outcome('SELECT count(*) FROM gitlab_personal_access_tokens WHERE active');
+SELECT outcome('SELECT id FROM gitlab_pat_self(''gitlab'')');
+SELECT outcome('DELETE FROM gitlab_personal_access_tokens WHERE id = 3');
+SELECT outcome('DELETE FROM gitlab_personal_access_tokens WHERE id = 2');
+\! test/gitlab_sim/simctl state 2 3
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin');
+SELECT outcome('INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
+	VALUES (''of mine'', ''{api}'', current_date + 30) RETURNING user_id');
+\! test/gitlab_sim/simctl clear-faults
+-- The permission comes while the session goes on.
+SELECT outcome('DELETE FROM gitlab_personal_access_tokens WHERE id = 1');
+\! test/gitlab_sim/simctl state 1
 
 --
 -- The session works on.

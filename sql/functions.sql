@@ -37,7 +37,7 @@ ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-
 SELECT id, user_id, name, scopes, sees_all_tokens FROM gitlab_pat_self('gitlab');
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-noexpiry');
 SELECT id, user_id, name, scopes, expires_at, sees_all_tokens FROM gitlab_pat_self('gitlab');
--- A credential that is no good
+-- A credential that GitLab refuses is an error.
 \a \t
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-revoked');
 SELECT outcome($$SELECT gitlab_pat_self('gitlab')$$);
@@ -149,6 +149,7 @@ SET ROLE regress_gitlab_user;
 -- only superusers may turn it off
 SET gitlab_pat_fdw.log_changes = off;
 SET client_min_messages = log;
+SET gitlab_pat_fdw.discard_secrets = on;
 INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
 	VALUES (2, 'audited', '{api}', current_date + 30);
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 60 WHERE id = 17;

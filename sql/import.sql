@@ -6,17 +6,29 @@ CREATE SCHEMA gitlab_test_import;
 IMPORT FOREIGN SCHEMA anything FROM SERVER gitlab INTO gitlab_test_import;
 \d gitlab_test_import.gitlab_personal_access_tokens
 \d gitlab_test_import.gitlab_users
+-- All tables, with the types of their columns.
+\pset tuples_only on
+\pset format unaligned
+SELECT c.relname || E'\n\t' || string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), E'\n\t' ORDER BY a.attnum)
+	FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+	WHERE c.relnamespace = 'gitlab_test_import'::regnamespace AND c.relkind = 'f'
+	GROUP BY c.relname ORDER BY c.relname COLLATE "C";
+\pset tuples_only off
+\pset format aligned
 IMPORT FOREIGN SCHEMA gitlab FROM SERVER gitlab INTO gitlab_test_import;
 SET client_min_messages = error;
 DROP SCHEMA gitlab_test_import CASCADE;
 RESET client_min_messages;
 
--- LIMIT TO and EXCEPT
+-- LIMIT TO and EXCEPT warn about names that no table has.
 CREATE SCHEMA gitlab_test_import;
 IMPORT FOREIGN SCHEMA gitlab LIMIT TO (gitlab_users, nothing)
 	FROM SERVER gitlab INTO gitlab_test_import;
 SELECT foreign_table_name FROM information_schema.foreign_tables
 	WHERE foreign_table_schema = 'gitlab_test_import' ORDER BY 1;
+IMPORT FOREIGN SCHEMA gitlab LIMIT TO (users, gitlab_personal_access_tokens)
+	FROM SERVER gitlab INTO gitlab_test_import;
+DROP FOREIGN TABLE gitlab_test_import.gitlab_personal_access_tokens;
 IMPORT FOREIGN SCHEMA gitlab EXCEPT (gitlab_users)
 	FROM SERVER gitlab INTO gitlab_test_import;
 SELECT foreign_table_name FROM information_schema.foreign_tables

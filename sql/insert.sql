@@ -159,12 +159,32 @@ INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
 	VALUES (NULL, 'k8s', '{k8s_proxy}', current_date + 1)
 	RETURNING user_id, name, scopes;
 \! test/gitlab_sim/simctl journal --clear | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
+INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
+	VALUES ('rotates', '{self_rotate}', current_date + 1), ('both', '{self_rotate,k8s_proxy}', current_date + 1),
+		('more', '{self_rotate,api}', current_date + 1)
+	RETURNING user_id, name, scopes;
+\! test/gitlab_sim/simctl journal --clear | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
 -- Without being an administrator, that route is the only one.
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice');
 INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
 	VALUES ('k8s', '{k8s_proxy}', current_date + 1)
 	RETURNING user_id, name, scopes, token IS NOT NULL AS secret;
+INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
+	VALUES ('rotates', '{self_rotate}', current_date + 1), ('both', '{k8s_proxy,self_rotate}', current_date + 1)
+	RETURNING user_id, name, scopes, token IS NOT NULL AS secret;
 \a \t
+SELECT outcome($$INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
+	VALUES ('x', '{self_rotate,api}', current_date + 30)$$);
+-- Before GitLab 18.0 it took one scope only.
+\! test/gitlab_sim/simctl reset --version 17.11
+SELECT outcome($$INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
+	VALUES ('x', '{self_rotate}', current_date + 30)$$);
+\! test/gitlab_sim/simctl reset
+-- For a write the scope "api" is needed, whatever else GitLab names.
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice-read');
+SELECT outcome($$INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
+	VALUES ('x', '{self_rotate}', current_date + 30)$$);
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice');
 SELECT outcome($$INSERT INTO gitlab_personal_access_tokens (name, scopes, expires_at)
 	VALUES ('x', '{api}', current_date + 30)$$);
 SELECT outcome($$INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)

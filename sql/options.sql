@@ -180,6 +180,15 @@ ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (ADD updatable 'true',
 ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (SET page_size '8', DROP updatable);
 SELECT outcome('DELETE FROM gitlab_personal_access_tokens');
 SELECT pg_relation_is_updatable('gitlab_personal_access_tokens', false) AS read_only;
+-- A table of a server that is not updatable cannot be, whatever it says.
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (ADD updatable 'true');
+SELECT outcome('DELETE FROM gitlab_personal_access_tokens');
+SELECT pg_relation_is_updatable('gitlab_personal_access_tokens', false) AS read_only;
+ALTER SERVER gitlab OPTIONS (SET updatable 'true');
+SELECT pg_relation_is_updatable('gitlab_personal_access_tokens', false) AS writable;
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (SET updatable 'false');
+SELECT pg_relation_is_updatable('gitlab_personal_access_tokens', false) AS read_only;
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (DROP updatable);
 ALTER SERVER gitlab OPTIONS (DROP updatable, DROP page_size);
 SELECT pg_relation_is_updatable('gitlab_personal_access_tokens', false) AS writable;
 SELECT pg_relation_is_updatable('gitlab_users', false) AS read_only;
@@ -220,6 +229,7 @@ DROP ROLE regress_gitlab_user;
 --
 \pset tuples_only off
 \pset format aligned
+RESET gitlab_pat_fdw.discard_secrets;
 SELECT name, setting, context, min_val FROM pg_settings
 	WHERE name LIKE 'gitlab_pat_fdw.%' ORDER BY name;
 -- The prefix is reserved: a misspelt setting is an error.

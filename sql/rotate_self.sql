@@ -51,10 +51,39 @@ CALL gitlab_pat_rotate_self('gitlab', 'infinity');
 \set VERBOSITY terse
 CALL gitlab_pat_rotate_self('gitlab', current_date);
 \set VERBOSITY default
--- Files are written by others.
-ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab
-	OPTIONS (DROP token, ADD token_file '/nowhere/token');
+-- The secret is stored before anything else of the answer is looked at ...
+CREATE VIEW credential AS
+	SELECT id, name, active, sees_all_tokens FROM gitlab_pat_self('gitlab');
+\! test/gitlab_sim/simctl fault POST self/rotate edit set.expires_at=soon
 CALL gitlab_pat_rotate_self('gitlab');
+SELECT * FROM credential;
+\! test/gitlab_sim/simctl fault POST self/rotate edit remove=id
+CALL gitlab_pat_rotate_self('gitlab') \gset
+\echo :id :{?new_expires_at}
+SELECT * FROM credential;
+\! test/gitlab_sim/simctl fault POST self/rotate edit set.id=4711
+CALL gitlab_pat_rotate_self('gitlab') \gset
+\echo :id :{?new_expires_at}
+SELECT * FROM credential;
+-- ... and whether it works is asked afterwards.
+ALTER SERVER gitlab OPTIONS (ADD max_retries '0');
+\! test/gitlab_sim/simctl fault GET self status nth=2 status=500 headers.X-Request-Id=REQUEST
+CALL gitlab_pat_rotate_self('gitlab') \gset
+\echo :id :{?new_expires_at}
+ALTER SERVER gitlab OPTIONS (DROP max_retries);
+SELECT * FROM credential;
+-- Without a secret that can be used, an error names both ids.
+\! test/gitlab_sim/simctl fault POST self/rotate edit remove=token
+CALL gitlab_pat_rotate_self('gitlab');
+\set VERBOSITY terse
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-frank');
+\! test/gitlab_sim/simctl fault POST self/rotate edit 'set.token=""'
+CALL gitlab_pat_rotate_self('gitlab');
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-serviceaccount');
+\! test/gitlab_sim/simctl fault POST self/rotate edit 'set.token=glpat-two words' remove=id
+CALL gitlab_pat_rotate_self('gitlab');
+\set VERBOSITY default
+\! test/gitlab_sim/simctl reset
 -- The PUBLIC mapping is the server's owner's.
 DROP USER MAPPING FOR CURRENT_USER SERVER gitlab;
 CREATE USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (token 'glpat-sim-frank');
@@ -67,6 +96,17 @@ SET ROLE regress_gitlab_user;
 CALL gitlab_pat_rotate_self('gitlab');
 RESET ROLE;
 \! test/gitlab_sim/simctl count
+-- A token in a file is for roles that may write files of the server.
+CREATE USER MAPPING FOR regress_gitlab_user SERVER gitlab OPTIONS (token_file '/nowhere/token');
+SET ROLE regress_gitlab_user;
+CALL gitlab_pat_rotate_self('gitlab');
+RESET ROLE;
+GRANT pg_write_server_files TO regress_gitlab_user;
+SET ROLE regress_gitlab_user;
+CALL gitlab_pat_rotate_self('gitlab');
+RESET ROLE;
+REVOKE pg_write_server_files FROM regress_gitlab_user;
+DROP USER MAPPING FOR regress_gitlab_user SERVER gitlab;
 -- One's own mapping is one's own, and a scope that allows nothing else will do.
 CREATE USER MAPPING FOR regress_gitlab_user SERVER gitlab OPTIONS (token 'glpat-sim-selfrotate');
 SET ROLE regress_gitlab_user;
@@ -76,7 +116,7 @@ RESET ROLE;
 CALL gitlab_pat_rotate_self('gitlab') \gset
 SELECT :id AS rotated, id, name FROM gitlab_pat_self('gitlab');
 
--- A credential that is no good is not used: GitLab would revoke its successors.
+-- A revoked credential is not used: GitLab would revoke its successors.
 ALTER USER MAPPING FOR regress_gitlab_user SERVER gitlab OPTIONS (SET token 'glpat-sim-selfrotate');
 \! test/gitlab_sim/simctl journal --clear >/dev/null
 SET ROLE regress_gitlab_user;
@@ -85,7 +125,7 @@ CALL gitlab_pat_rotate_self('gitlab');
 \set VERBOSITY default
 RESET ROLE;
 \! test/gitlab_sim/simctl journal --clear
-\! test/gitlab_sim/simctl state 19
+\! test/gitlab_sim/simctl state 17
 -- What GitLab refuses leaves all as it was.
 ALTER USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (SET token 'glpat-sim-noexpiry');
 \set VERBOSITY terse

@@ -283,8 +283,8 @@ ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-
 SELECT id, name FROM gitlab_personal_access_tokens ORDER BY id;
 SELECT id, name FROM gitlab_personal_access_tokens WHERE user_id = 1;
 SELECT id, name FROM gitlab_personal_access_tokens WHERE user_id = 4711;
--- GitLab says 401 about the others. That they are not there, and not that the
--- credential is no good, is found out by one more request a statement.
+-- GitLab says 401 about the others. That they are not there, and not that GitLab
+-- refuses the credential, is found out by one more request a statement.
 \! test/gitlab_sim/simctl journal --clear >/dev/null
 SELECT id, name FROM gitlab_personal_access_tokens WHERE id = 3;
 \! test/gitlab_sim/simctl journal --clear
@@ -301,6 +301,16 @@ RESET enable_hashjoin;
 RESET enable_mergejoin;
 RESET enable_memoize;
 \! test/gitlab_sim/simctl count personal_access_tokens/self
+-- Impersonation tokens of one's own are in no list, so they are not found by id.
+SELECT id, name FROM gitlab_personal_access_tokens WHERE id = 8;
+SELECT id, name FROM gitlab_personal_access_tokens WHERE id IN (2, 8, 3, 6) ORDER BY id;
+SELECT count(*) FROM gitlab_personal_access_tokens WHERE id IN (2, 8);
+DELETE FROM gitlab_personal_access_tokens WHERE id = 8 RETURNING id;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 30 WHERE id = 8 RETURNING id;
+\! test/gitlab_sim/simctl state 8
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin');
+SELECT id, name FROM gitlab_personal_access_tokens WHERE id = 8;
+SELECT id, name FROM gitlab_personal_access_tokens WHERE name = 'impersonation';
 -- With a bad credential, the 401 is an error.
 \a \t
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-nonsense');

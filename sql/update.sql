@@ -35,6 +35,11 @@ UPDATE gitlab_personal_access_tokens SET expires_at = expires_at WHERE id = 20 R
 SELECT id, active FROM gitlab_personal_access_tokens WHERE name = 'alice read' ORDER BY id;
 COMMIT;
 \! test/gitlab_sim/simctl state 3 20 21
+-- The bot of a project or a group gets a second token, and so stays what it is.
+BEGIN;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id IN (9, 10)
+	RETURNING user_id, name;
+ROLLBACK;
 -- A service account's token is tried like any other.
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 11
 	RETURNING id, user_id, name;
@@ -171,12 +176,10 @@ UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id
 \! test/gitlab_sim/simctl hook GET 'tokens[?/]' revoke=3
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 3;
 \! test/gitlab_sim/simctl clear-hooks
--- the credential in use, fine-grained tokens, and those of project and group bots
+-- the credential in use, and fine-grained tokens
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 1;
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 13;
-UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 9;
-UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 10;
-\! test/gitlab_sim/simctl state 1 2 5 6 9 10 13
+\! test/gitlab_sim/simctl state 1 2 5 6 13
 BEGIN READ ONLY;
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 2;
 ROLLBACK;
@@ -184,6 +187,17 @@ BEGIN;
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 2 RETURNING id;
 PREPARE TRANSACTION 'gitlab_test';
 \! test/gitlab_sim/simctl state 2 18
+-- The bot of a project or a group gets a second token, and keeps the first until commit.
+\! test/gitlab_sim/simctl reset
+\! test/gitlab_sim/simctl journal --clear >/dev/null
+BEGIN;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id IN (9, 10)
+	RETURNING id, user_id, name, scopes, active;
+\! test/gitlab_sim/simctl state 9 10 17 18
+COMMIT;
+\! test/gitlab_sim/simctl state 9 10 17 18
+\! test/gitlab_sim/simctl journal --clear --method POST | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
+\! test/gitlab_sim/simctl journal --method DELETE --sort
 -- Who is no administrator cannot create the successor.
 \! test/gitlab_sim/simctl reset
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice');
@@ -217,6 +231,43 @@ INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
 ROLLBACK;
 \! test/gitlab_sim/simctl state 20
 ALTER SERVER gitlab OPTIONS (DROP max_retries);
+
+--
+-- An overlap: the old token is left alone
+--
+\! test/gitlab_sim/simctl reset
+BEGIN;
+SET LOCAL gitlab_pat_fdw.keep_replaced = on;
+UPDATE gitlab_personal_access_tokens t SET expires_at = current_date + 90
+	FROM generate_series(1, 2) WHERE t.id IN (2, 12) RETURNING t.id > 16 AS new, t.name;
+SELECT id, name, active FROM gitlab_personal_access_tokens WHERE name = 'alice api' ORDER BY id;
+COMMIT;
+\! test/gitlab_sim/simctl state 2 12 17 18
+BEGIN;
+SET LOCAL gitlab_pat_fdw.keep_replaced = on;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 3 RETURNING id;
+ROLLBACK;
+\! test/gitlab_sim/simctl state 3 19
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 3 RETURNING id;
+\! test/gitlab_sim/simctl state 3 20
+
+--
+-- Expired tokens, where the table says so
+--
+\! test/gitlab_sim/simctl reset
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 5;
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (ADD replace_expired 'true');
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 5
+	RETURNING id, name, active, token IS NOT NULL AS secret;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 6;
+\! test/gitlab_sim/simctl state 5 6 17
+\! test/gitlab_sim/simctl reset
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (ADD rotation 'native');
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 5
+	RETURNING id, name, active, token IS NOT NULL AS secret;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 6;
+\! test/gitlab_sim/simctl state 5 6 17
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (DROP rotation, DROP replace_expired);
 
 --
 -- native rotation: GitLab's own, which takes effect at once
@@ -281,5 +332,38 @@ UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id
 \! test/gitlab_sim/simctl state 3 4
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin');
 ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (DROP rotation);
+
+--
+-- A session asks once for the kinds of an owner's tokens
+--
+-- (a new session, which has learned nothing yet)
+\c
+SET search_path = gitlab_test, public;
+SET gitlab_pat_fdw.discard_secrets = on;
+\! test/gitlab_sim/simctl reset
+\! test/gitlab_sim/simctl journal --clear >/dev/null
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 2;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 3;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90 WHERE id = 8;
+-- nor for that of a token which the session has made
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 80 WHERE id IN (18, 19);
+\! test/gitlab_sim/simctl journal --clear --path users/2/ | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
+-- It asks again for a token that was made after that,
+INSERT INTO gitlab_impersonation_tokens (user_id, name, scopes, expires_at) VALUES (2, 'young', '{api}', current_date + 90);
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 80 WHERE name = 'young';
+\! test/gitlab_sim/simctl journal --clear --path users/2/ | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
+-- for one that is about to expire,
+\! test/gitlab_sim/simctl token set 12 expires_at=$(date -u -d tomorrow +%F)
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 70 WHERE id = 12;
+\! test/gitlab_sim/simctl journal --clear --path users/[0-9]+/ | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
+-- and where a user has more than a page of impersonation tokens.
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (ADD page_size '1');
+\c
+SET search_path = gitlab_test, public;
+SET gitlab_pat_fdw.discard_secrets = on;
+UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 70 WHERE name = 'alice read' AND active;
+\! test/gitlab_sim/simctl journal --clear --path users/2/ | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g'
+ALTER FOREIGN TABLE gitlab_personal_access_tokens OPTIONS (DROP page_size);
+\! test/gitlab_sim/simctl tokens | grep -E 'alice|young|impersonation'
 
 \i sql/include/teardown.sql

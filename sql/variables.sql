@@ -210,7 +210,18 @@ INSERT INTO gitlab_project_variables (project, key, value, hidden)
 SELECT key, value, masked, hidden FROM gitlab_project_variables
 	WHERE project = 'acme/web' AND key = 'SECRET';
 UPDATE gitlab_project_variables SET value = 'still-secret'
-	WHERE project = 'acme/web' AND key = 'SECRET';
+	WHERE project = 'acme/web' AND key = 'SECRET' RETURNING key, value, masked, hidden;
+-- also where the table does not show that it is hidden, or the transaction has made it so
+CREATE FOREIGN TABLE few_columns (project text, key text, value text, environment_scope text)
+	SERVER gitlab OPTIONS (resource 'project_variables');
+BEGIN;
+UPDATE few_columns SET value = 'secret-again' WHERE project = 'acme/web' AND key = 'SECRET' RETURNING key, value;
+INSERT INTO gitlab_project_variables (project, key, value, hidden) VALUES ('acme/web', 'SECRET_2', 'secret-two', true);
+UPDATE few_columns SET value = 'secret-three' WHERE project = 'acme/web' AND key = 'SECRET_2' RETURNING *;
+INSERT INTO few_columns VALUES ('acme/web', 'SHOWN', 'one');
+UPDATE few_columns SET value = 'shown' WHERE project = 'acme/web' AND key = 'SHOWN' RETURNING key, value;
+ROLLBACK;
+DROP FOREIGN TABLE few_columns;
 \! test/gitlab_sim/simctl variables | grep SECRET
 
 -- Groups.
@@ -370,5 +381,28 @@ UPDATE gitlab_project_variables SET value = 'x' WHERE project = 'acme/web';
 \set VERBOSITY default
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-noexpiry');
 SELECT outcome($$SELECT * FROM gitlab_project_variables WHERE project = 'acme/app'$$);
+-- What one role has written is not shown to another one whom GitLab does not show it.
+CREATE ROLE regress_gitlab_user;
+\! test/gitlab_sim/simctl token add user_id=8 name=dave scopes=[\"api\"] token=glpat-sim-dave-api >/dev/null
+CREATE USER MAPPING FOR regress_gitlab_user SERVER gitlab OPTIONS (token 'glpat-sim-dave-api');
+ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin');
+ALTER FOREIGN TABLE gitlab_project_variables OPTIONS (ADD skip_forbidden 'true');
+GRANT USAGE ON SCHEMA gitlab_test TO regress_gitlab_user;
+GRANT SELECT ON gitlab_project_variables TO regress_gitlab_user;
+BEGIN;
+INSERT INTO gitlab_project_variables (project, key, value) VALUES ('acme/app', 'PENDING', 'secret');
+SET LOCAL ROLE regress_gitlab_user;
+SELECT key, value FROM gitlab_project_variables WHERE project = 'acme/app';
+RESET ROLE;
+SELECT key, value FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'PENDING';
+ROLLBACK;
+DROP USER MAPPING FOR regress_gitlab_user SERVER gitlab;
+REVOKE ALL ON gitlab_project_variables FROM regress_gitlab_user;
+REVOKE ALL ON SCHEMA gitlab_test FROM regress_gitlab_user;
+DROP ROLE regress_gitlab_user;
+-- A message shows nothing of a value, even if its end is cut within a character.
+\! test/gitlab_sim/simctl fault PUT variables/DEPLOY_PAT status status=400 headers.X-Request-Id=REQUEST body="$(python3 -c 'print("{\"message\":\"" + r"\u00e9" * 700 + "\"}")')"
+UPDATE gitlab_project_variables SET value = repeat(U&'\00e9', 700) WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
+\! test/gitlab_sim/simctl clear-faults
 
 \i sql/include/teardown.sql

@@ -13,6 +13,7 @@
 #ifndef GITLAB_PAT_COMPAT_H
 #define GITLAB_PAT_COMPAT_H
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_foreign_server.h"
 #include "commands/explain.h"
 #include "executor/executor.h"
@@ -47,12 +48,12 @@
 #error "gitlab_pat_fdw needs PostgreSQL 15 or later"
 #endif
 
-/* Since 18 a function that does not return says so in front. */
+/* Since 18 pg_noreturn stands in front of a function that does not return. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
 #endif
 
-/* Since 18 a module can say its name and version. */
+/* Since 18 a module can declare its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define GITLAB_PAT_MODULE_MAGIC \
 	PG_MODULE_MAGIC_EXT(.name = "gitlab_pat_fdw", .version = GITLAB_PAT_FDW_VERSION)
@@ -94,20 +95,6 @@ compat_wait_event(const char *name)
 #endif
 }
 
-/* Since 16 DecodeDateTime() says more about an error. */
-static inline int
-compat_decode_datetime(char **field, int *ftype, int nf, int *dtype,
-					   struct pg_tm *tm, fsec_t *fsec, int *tz)
-{
-#if PG_VERSION_NUM >= 160000
-	DateTimeErrorExtra extra;
-
-	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &extra);
-#else
-	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz);
-#endif
-}
-
 /* Since 19 conversions tell in an ErrorSaveContext that a date is too large. */
 static inline bool
 compat_date_to_timestamptz(DateADT date, TimestampTz *result)
@@ -138,6 +125,28 @@ compat_timestamp_to_timestamptz(Timestamp timestamp, TimestampTz *result)
 
 	*result = timestamp2timestamptz_opt_overflow(timestamp, &overflow);
 	return overflow == 0;
+#endif
+}
+
+/* Since 19 a descriptor made by hand has to be told that it is complete. */
+static inline void
+compat_finish_tupdesc(TupleDesc desc)
+{
+#if PG_VERSION_NUM >= 190000
+	TupleDescFinalize(desc);
+#else
+	(void) desc;
+#endif
+}
+
+/* Since 19 the plan has the tables that a statement changes as a set. */
+static inline bool
+compat_is_result_relation(const PlannedStmt *plan, Index relid)
+{
+#if PG_VERSION_NUM >= 190000
+	return bms_is_member((int) relid, plan->resultRelationRelids);
+#else
+	return list_member_int(plan->resultRelations, (int) relid);
 #endif
 }
 
@@ -194,6 +203,16 @@ compat_server_ownercheck(Oid serverid, Oid userid)
 #endif
 }
 
+static inline bool
+compat_table_ownercheck(Oid relid, Oid userid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, userid);
+#else
+	return pg_class_ownercheck(relid, userid);
+#endif
+}
+
 /* 17 added fdw_restrictinfo and 18 disabled_nodes to the path creators. */
 static inline ForeignPath *
 compat_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows,
@@ -247,9 +266,21 @@ compat_pathkey_descending(PathKey *pathkey)
 #endif
 }
 
+/* Since 18 a RETURNING list can have columns of the old row. */
+static inline bool
+compat_returns_old(const Var *var)
+{
+#if PG_VERSION_NUM >= 180000
+	return var->varreturningtype == VAR_RETURNING_OLD;
+#else
+	(void) var;
+	return false;
+#endif
+}
+
 /*
- * Since 16 the server can tell which of some names is the closest to a
- * misspelt one; NULL if none is close, or if the server can't tell.
+ * Since 16 the server can find the name that is closest to a misspelled one.
+ * NULL means that none is close, or that the server is older.
  */
 static inline const char *
 compat_closest_name(const char *name, const char *const *names, int nnames)

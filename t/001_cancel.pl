@@ -121,7 +121,7 @@ sub test_cancel
 	my ($ended, $error) = $session->finish;
 
 	like($error, qr/57014/, "$wait->{name}: the statement is canceled");
-	is_prompt(1000 * ($ended - $sent), "$wait->{name}: pg_cancel_backend");
+	is_prompt(1000 * ($ended - $sent), "$wait->{name}: pg_cancel_backend() ends the wait at once");
 
 	$sim->clear_faults;
 	is(($session->query($listing))[0],
@@ -147,7 +147,7 @@ sub test_timeout
 
 	like($error, qr/57014/, "$wait->{name}: the statement runs into its timeout");
 	is_prompt(1000 * ($ended - $started) - $timeout,
-		"$wait->{name}: statement_timeout");
+		"$wait->{name}: statement_timeout ends the wait at once");
 	$session->close;
 	return;
 }
@@ -163,7 +163,7 @@ sub test_terminate
 	my $sent = time;
 	sleep 0.002 while kill(0, $pid) && time < $deadline;
 	ok(!kill(0, $pid), "$wait->{name}: the backend is terminated");
-	is_prompt(1000 * (time - $sent), "$wait->{name}: pg_terminate_backend");
+	is_prompt(1000 * (time - $sent), "$wait->{name}: pg_terminate_backend() ends the wait at once");
 	return;
 }
 

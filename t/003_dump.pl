@@ -35,9 +35,9 @@ $sim->clear_journal;
 $node->command_ok(
 	[ 'pg_dump', '--no-sync', '--file', $dump, $node->connstr('postgres') ],
 	'the database is dumped');
-is($sim->count, 0, 'without a request');
+is($sim->count, 0, 'the dump makes no request');
 unlike(slurp_file($dump), qr/COPY public\.gitlab_/, 'tokens are not part of the dump');
-unlike(slurp_file($dump), qr/CREATE FUNCTION/, 'nor are the parts of the extension');
+unlike(slurp_file($dump), qr/CREATE FUNCTION/, 'parts of the extension are not part of the dump');
 
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
 $node->command_ok(
@@ -46,12 +46,12 @@ $node->command_ok(
 		$node->connstr('restored'), '-f', $dump
 	],
 	'the dump is restored');
-is($node->safe_psql('restored', $catalog), $before, 'everything is as it was');
-is($node->safe_psql('restored', $lookup), 'alice api', 'a table works');
-is($node->safe_psql('restored', 'TABLE reports.alice'), 'alice api', 'a view works');
+is($node->safe_psql('restored', $catalog), $before, 'the restored database has the same catalog as the old one');
+is($node->safe_psql('restored', $lookup), 'alice api', 'a restored table works');
+is($node->safe_psql('restored', 'TABLE reports.alice'), 'alice api', 'a restored view works');
 is( $node->safe_psql('restored',
 		q{SELECT count(*) FROM pg_description WHERE description = 'a table of our own'}),
-	1, 'comments are kept');
+	1, 'comments survive the dump');
 
 # pg_dump reads a foreign table's rows when asked to.
 $node->command_ok(
@@ -60,21 +60,21 @@ $node->command_ok(
 		'--table', 'reports.tokens', '--file', "$dump.data", $node->connstr('postgres')
 	],
 	'the rows of a foreign table are dumped on request');
-like(slurp_file("$dump.data"), qr/^2\talice api$/m, 'with what they hold');
+like(slurp_file("$dump.data"), qr/^2\talice api$/m, 'the dump of a foreign table has the rows that GitLab has');
 
 my ($status, $out, $error) = $node->psql('restored', 'DROP EXTENSION gitlab_pat_fdw');
 isnt($status, 0, 'the extension cannot be dropped while it is used');
-like($error, qr/other objects depend on it/, 'and the error says so');
+like($error, qr/other objects depend on it/, 'the error of DROP EXTENSION says that other objects depend on it');
 
 $node->safe_psql('restored',
 	'SET client_min_messages = warning; DROP EXTENSION gitlab_pat_fdw CASCADE');
 is( $node->safe_psql('restored', 'SELECT count(*) FROM pg_foreign_table'),
-	0, 'unless everything goes with it');
+	0, 'DROP EXTENSION ... CASCADE leaves no foreign object');
 is( $node->safe_psql('restored',
 		q{SELECT count(*) FROM pg_proc WHERE proname LIKE 'gitlab%'}),
-	0, 'functions included');
+	0, 'DROP EXTENSION ... CASCADE leaves no function');
 $node->safe_psql('restored', 'CREATE EXTENSION gitlab_pat_fdw');
-pass('it can be created again');
+pass('the extension can be created again after DROP EXTENSION');
 
 # In the session that has used it, too.
 is( $node->safe_psql(

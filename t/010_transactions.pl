@@ -83,6 +83,7 @@ sub message
 sub unpaid
 {
 	my ($id, $why, $server) = @_;
+	my $state = $why =~ /"400/ ? 'They still work' : 'GitLab may have revoked them all the same';
 
 	my $warning = message(
 		'WARNING:  could not revoke personal access tokens on server "'
@@ -90,7 +91,7 @@ sub unpaid
 		  . qq{": $id},
 		"DETAIL:  $why");
 
-	return qr/$warning.* They still work\.\n.*HINT:  Run: (DELETE FROM \S+ WHERE id IN \($id\);)/;
+	return qr/$warning.* $state\.\n.*HINT:  Run: (DELETE FROM \S+ WHERE id IN \($id\);)/;
 }
 
 
@@ -170,11 +171,11 @@ sub check_end
 	my ($name, $kind, $differing, $text) = @_;
 	my $lost = $kind eq 'NATIVE' && $differing == \%undone;
 
-	is(changes($sim), $differing->{$kind}, "$kind, $name: tokens");
+	is(changes($sim), $differing->{$kind}, "$kind, $name: GitLab has the tokens that it should");
 	is(count_matches($text, qr/WARNING:/),
-		$lost ? 1 : 0, "$kind, $name: number of warnings")
+		$lost ? 1 : 0, "$kind, $name: the number of warnings is right")
 	  or diag($text);
-	like($text, $rotated, "$kind, $name: the warning") if $lost;
+	like($text, $rotated, "$kind, $name: a warning names the token") if $lost;
 	return;
 }
 
@@ -188,8 +189,8 @@ foreach my $ending (@endings)
 		$sim->reset;
 		my $text = said($session, sprintf($sql, $changes{$kind}));
 		check_end($name, $kind, $differing, $text);
-		like($text, $error, "$kind, $name: the error") if $error;
-		unlike($text, qr/ERROR/, "$kind, $name: no error") unless $error;
+		like($text, $error, "$kind, $name: the statement fails with the right error") if $error;
+		unlike($text, qr/ERROR/, "$kind, $name: nothing fails") unless $error;
 	}
 }
 
@@ -211,7 +212,13 @@ foreach my $case (
 	[
 		'UPDATE',
 		"UPDATE tokens SET expires_at = $later WHERE id IN (2, 3, 13)",
-		'17 revoked, 18 revoked',
+		'',
+		qr/ERROR:  personal access token 13 cannot be replaced/
+	],
+	[
+		'UPDATE with a join',
+		"UPDATE tokens SET expires_at = $later FROM (VALUES (2), (3), (13)) v(n) WHERE id = n",
+		'',
 		qr/ERROR:  personal access token 13 cannot be replaced/
 	],
 	[
@@ -230,8 +237,8 @@ foreach my $case (
 	my ($kind, $sql, $differing, $error) = @$case;
 
 	$sim->reset;
-	like(said($session, $sql), $error, "$kind of several rows: the error");
-	is(changes($sim), $differing, "$kind of several rows: tokens");
+	like(said($session, $sql), $error, "$kind of several rows fails with the error of the bad one");
+	is(changes($sim), $differing, "$kind of several rows leaves GitLab the tokens that it should");
 }
 
 
@@ -258,7 +265,7 @@ foreach my $kind (@kinds)
 	wait_until_active($session->pid, q{wait_event = 'PgSleep'});
 	signal_backend($session, 'INT');
 	my $text = said_later($session);
-	like($text, qr/canceling statement/, "$kind, cancel between statements");
+	like($text, qr/canceling statement/, "$kind, cancel between statements: the statement is canceled");
 	check_end('cancel between statements', $kind, \%undone, $text);
 }
 
@@ -280,9 +287,9 @@ foreach my $before ('BEGIN', 'BEGIN; SAVEPOINT s')
 		$sim->wait_for('POST', $post{$kind});
 		signal_backend($session, 'INT');
 		my $text = said_later($session);
-		like($text, qr/canceling statement/, "$kind, $name");
+		like($text, qr/canceling statement/, "$kind, $name: the statement is canceled");
 		check_end($name, $kind, \%undone, $text);
-		is($sim->count(method => 'POST'), 1, "$kind, $name: one POST");
+		is($sim->count(method => 'POST'), 1, "$kind, $name: GitLab gets one POST");
 	}
 }
 
@@ -298,15 +305,15 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 	$sim->wait_for('POST', $post{$kind});
 	signal_backend($session, 'INT');
 	my $text = said_later($session);
-	cmp_ok(time - $begun, '<', 4, "$kind, $name: bounded wait");
+	cmp_ok(time - $begun, '<', 4, "$kind, $name: the rollback waits for a bounded time");
 	$sim->clear_faults;
-	is(count_matches($text, qr/WARNING:/), 1, "$kind, $name: one warning")
+	is(count_matches($text, qr/WARNING:/), 1, "$kind, $name: there is one warning")
 	  or diag($text);
 	like($text,
 		$kind eq 'NATIVE'
 		? qr/personal access token 2 on server "gitlab" may have been rotated/
 		: qr/a personal access token may have been created on server "gitlab"/,
-		"$kind, $name: the warning");
+		"$kind, $name: a warning names the token");
 	my ($finder) = $text =~ /HINT:  Look for .*?: (SELECT .*;)\n?/;
 	my $found = $finder ? said($session, $finder) : $text;
 	like($found, qr/^17\|/m, "$kind, $name: the SELECT finds the token");
@@ -322,11 +329,11 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 	$sim->wait_for('DELETE', 'tokens/2$');
 	signal_backend($session, 'INT');
 	my $text = said_later($session);
-	like($text, qr/canceling statement/, $name);
+	like($text, qr/canceling statement/, "$name: the statement is canceled");
 	like($text,
-		qr/WARNING:  although .*rolled back.* may have been revoked: 2\n/,
-		"$name: the warning");
-	is(changes($sim), '2 revoked', "$name: tokens");
+		qr/WARNING:  although .*rolled back.* may have been revoked on server "gitlab": 2\n/,
+		"$name: the warning names the tokens");
+	is(changes($sim), '2 revoked', "$name: GitLab has the tokens that it should");
 }
 
 # The same with a rollback that has more to do, during which the answer comes.
@@ -342,9 +349,9 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 	$sim->wait_for('DELETE', 'tokens/2$');
 	signal_backend($session, 'INT');
 	my $text = said_later($session);
-	like($text, qr/WARNING:  although .*rolled back.* revoked: 2\n/,
-		"$name: the warning");
-	is(changes($sim), '2 revoked, 17 revoked', "$name: tokens");
+	like($text, qr/WARNING:  although .*rolled back.* revoked on server "gitlab": 2\n/,
+		"$name: the warning names the tokens");
+	is(changes($sim), '2 revoked, 17 revoked', "$name: GitLab has the tokens that it should");
 }
 $session->close;
 
@@ -386,7 +393,7 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 	signal_backend($victim, 'TERM');
 	wait_until_gone($victim);
 	check_end($name, $kind, \%undone, logged($offset));
-	is($sim->count(method => 'POST'), 1, "$kind, $name: one POST");
+	is($sim->count(method => 'POST'), 1, "$kind, $name: GitLab gets one POST");
 }
 
 {
@@ -401,9 +408,9 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 	signal_backend($victim, 'TERM');
 	wait_until_gone($victim);
 	like(logged($offset),
-		qr/WARNING:  although .*rolled back.* may have been revoked: 2\n/,
-		"$name: the warning");
-	is(changes($sim), '2 revoked', "$name: tokens");
+		qr/WARNING:  although .*rolled back.* may have been revoked on server "gitlab": 2\n/,
+		"$name: the warning names the tokens");
+	is(changes($sim), '2 revoked', "$name: GitLab has the tokens that it should");
 }
 
 # The client's end is nothing but a rollback.
@@ -414,7 +421,7 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 	said($gone, "BEGIN; $changes{INSERT}");
 	$gone->close;
 	wait_until_gone($gone);
-	is(changes($sim), '17 revoked', 'INSERT, client gone: tokens');
+	is(changes($sim), '17 revoked', 'INSERT, client gone: GitLab revokes the new token');
 }
 
 
@@ -422,47 +429,46 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 
 $session = open_session($node, 'matrix');
 
-# [kind, SQL after the change, what GitLab does, id owed, tokens, reason]
+# [kind, SQL after the change, what GitLab does, id owed, tokens, reason].  A token that
+# GitLab has not refused to revoke may be dead, and the warning says so.
 foreach my $case (
-	[ 'INSERT', 'ROLLBACK', 'refuses', 17, '17 active', 'GitLab said' ],
-	[ 'UPDATE', 'ROLLBACK', 'refuses', 17, '17 active', 'GitLab said' ],
-	[ 'UPDATE', 'COMMIT', 'refuses', 2, '17 active', 'GitLab said' ],
+	[ 'INSERT', 'ROLLBACK', 'refuses', 17, '17 active', 'GitLab said: "400' ],
+	[ 'UPDATE', 'ROLLBACK', 'refuses', 17, '17 active', 'GitLab said: "400' ],
+	[ 'UPDATE', 'COMMIT', 'refuses', 2, '17 active', 'GitLab said: "400' ],
+	[ 'INSERT', 'ROLLBACK', 'fails after', 17, '17 revoked', 'GitLab said: "500' ],
+	[ 'UPDATE', 'COMMIT', 'fails after', 2, '2 revoked, 17 active', 'GitLab said: "500' ],
 	[ 'INSERT', 'ROLLBACK', 'stalls', 17, '17 active', 'There was no time' ],
 	[ 'UPDATE', 'ROLLBACK', 'stalls', 17, '17 active', 'There was no time' ],
 	[ 'UPDATE', 'COMMIT', 'stalls', 2, '17 active', 'There was no time' ])
 {
 	my ($kind, $end, $does, $id, $differing, $why) = @$case;
 	my $name = "$kind, GitLab $does the revocation at $end";
+	my %fault = (
+		'refuses' => [ 'status', status => 400 ],
+		'fails after' => [ 'status', status => 500, moment => 'after' ],
+		'stalls' => ['stall']);
 
 	$sim->reset;
-	if ($does eq 'refuses')
-	{
-		$sim->fault('DELETE', "tokens/$id\$", 'status',
-			status => 500, times => 0);
-	}
-	else
-	{
-		$sim->fault('DELETE', "tokens/$id\$", 'stall');
-	}
+	$sim->fault('DELETE', "tokens/$id\$", @{ $fault{$does} });
 	said($session, "BEGIN; $changes{$kind}");
 	my $begun = time;
 	my $text = said($session, $end);
 	my $took = time - $begun;
-	unlike($text, qr/ERROR/, "$name: no error");
-	is(count_matches($text, qr/WARNING:/), 1, "$name: one warning");
-	like($text, unpaid($id, $why), "$name: the warning");
+	unlike($text, qr/ERROR/, "$name: the transaction ends without an error");
+	is(count_matches($text, qr/WARNING:/), 1, "$name: there is one warning");
+	like($text, unpaid($id, $why), "$name: the warning names the tokens");
 	if ($does eq 'stalls')
 	{
-		cmp_ok($took, '>=', 0.9, "$name: it is waited for");
-		cmp_ok($took, '<', 2.5, "$name: not for longer than rollback_timeout");
+		cmp_ok($took, '>=', 0.9, "$name: the transaction waits for the revocation");
+		cmp_ok($took, '<', 2.5, "$name: the wait does not exceed rollback_timeout");
 	}
-	is(changes($sim), $differing, "$name: tokens");
+	is(changes($sim), $differing, "$name: GitLab has the tokens that it should");
 
 	$sim->clear_faults;
 	my ($statement) = $text =~ unpaid($id, $why);
 	is(said($session, $statement // 'SELECT NULL'),
 		'', "$name: the statement in the hint runs");
-	like(changes($sim), qr/\b$id revoked/, "$name: and revokes the token");
+	like(changes($sim), qr/\b$id revoked/, "$name: the statement in the hint revokes the token");
 }
 
 # Three tokens, three stalls: a backend that exits waits for one second in all,
@@ -478,11 +484,11 @@ foreach my $case (
 	my $begun = time;
 	signal_backend($victim, 'TERM');
 	wait_until_gone($victim);
-	cmp_ok(time - $begun, '<', 2.5, "$name: bounded wait");
+	cmp_ok(time - $begun, '<', 2.5, "$name: the backend waits for a bounded time");
 	$sim->clear_faults;
 	like(logged($offset), unpaid(17, 'There was no time'),
-		"$name: the warning");
-	is(changes($sim), '17 active, 18 revoked, 19 revoked', "$name: tokens");
+		"$name: the warning names the tokens");
+	is(changes($sim), '17 active, 18 revoked, 19 revoked', "$name: GitLab has the tokens that it should");
 }
 
 foreach my $signal (qw(INT TERM))
@@ -499,11 +505,11 @@ foreach my $signal (qw(INT TERM))
 	my $begun = time;
 	signal_backend($victim, $signal);
 	$signal eq 'INT' ? said_later($victim) : wait_until_gone($victim);
-	cmp_ok(time - $begun, '<', 2, "$name: it stops");
+	cmp_ok(time - $begun, '<', 2, "$name: the wait ends at once");
 	$sim->clear_faults;
 	like(logged($offset), unpaid(17, 'There was no time', 'patient'),
-		"$name: the warning");
-	is(changes($sim), '17 active', "$name: tokens");
+		"$name: the warning names the tokens");
+	is(changes($sim), '17 active', "$name: GitLab has the tokens that it should");
 	$victim->close if $signal eq 'INT';
 }
 
@@ -522,18 +528,18 @@ foreach my $signal (qw(INT TERM))
 		message(
 			'ERROR:  could not revoke personal access token 3 on server "serial"',
 			'DETAIL:  GitLab said: '),
-		"$name: the error");
+		"$name: the commit fails with the right error");
 	like($text, qr/ 1 tokens? had already been revoked: 2\.\n/,
-		"$name: its detail");
-	like($text, qr/HINT: .* running it again is safe\./, "$name: its hint");
-	is(count_matches($text, qr/WARNING:/), 0, "$name: no warning");
-	is(changes($sim), '2 revoked, 17 revoked', "$name: tokens");
+		"$name: the detail says what had been revoked");
+	like($text, qr/HINT: .* running it again is safe\./, "$name: the hint says that a repetition is safe");
+	is(count_matches($text, qr/WARNING:/), 0, "$name: there is no warning");
+	is(changes($sim), '2 revoked, 17 revoked', "$name: GitLab has the tokens that it should");
 
 	$text = said($session, 'DELETE FROM serial.tokens WHERE id IN (2, 3, 4)');
 	is($text, '', "$name: running it again succeeds");
 	is( changes($sim),
 		'2 revoked, 3 revoked, 4 revoked, 17 revoked',
-		"$name: tokens in the end");
+		"$name: the repetition revokes all tokens");
 }
 
 # A token that the transaction itself has created is no loss.
@@ -552,11 +558,11 @@ foreach my $signal (qw(INT TERM))
 		message(
 			'ERROR:  could not revoke personal access token 3',
 			'DETAIL:  GitLab said: '),
-		"$name: the error");
-	like($text, qr/ No other token had been revoked\./, "$name: its detail");
-	is(count_matches($text, qr/WARNING:/), 0, "$name: no warning")
+		"$name: the commit fails with the right error");
+	like($text, qr/ No other token had been revoked\./, "$name: the detail says what had been revoked");
+	is(count_matches($text, qr/WARNING:/), 0, "$name: there is no warning")
 	  or diag($text);
-	is(changes($sim), '17 revoked', "$name: tokens");
+	is(changes($sim), '17 revoked', "$name: GitLab has the tokens that it should");
 }
 
 # PostgreSQL itself fails the transaction after its revocations: nothing brings
@@ -573,15 +579,15 @@ foreach my $signal (qw(INT TERM))
 	is(said($other, 'INSERT INTO counters VALUES (2); COMMIT'),
 		'', "$name: the other session commits");
 	my $text = said($session, 'COMMIT');
-	like($text, qr/ERROR:  could not serialize/, "$name: the error");
+	like($text, qr/ERROR:  could not serialize/, "$name: the commit fails with the right error");
 	like(
 		$text,
 		message(
-			'WARNING:  although the transaction was rolled back, personal access tokens were revoked: 2'
+			'WARNING:  although the transaction was rolled back, personal access tokens were revoked on server "gitlab": 2'
 		),
-		"$name: the warning");
-	is(count_matches($text, qr/WARNING:/), 1, "$name: no other warning");
-	is(changes($sim), '2 revoked, 17 revoked', "$name: tokens");
+		"$name: the warning names the tokens");
+	is(count_matches($text, qr/WARNING:/), 1, "$name: there is no other warning");
+	is(changes($sim), '2 revoked, 17 revoked', "$name: GitLab has the tokens that it should");
 	$other->close;
 }
 
@@ -646,8 +652,8 @@ foreach my $case (
 	my ($name, $sql, $differing) = @$case;
 
 	$sim->reset;
-	is(said($session, $sql), '', "$name: no complaint");
-	is(changes($sim), $differing, "$name: tokens");
+	is(said($session, $sql), '', "$name: the transaction ends without a message");
+	is(changes($sim), $differing, "$name: GitLab has the tokens that it should");
 }
 
 
@@ -671,10 +677,10 @@ foreach my $case (
 		my $begun = time;
 		my $text = said($survivor, $end);
 
-		cmp_ok(time - $begun, '<', 3, "$name, $end: bounded wait");
+		cmp_ok(time - $begun, '<', 3, "$name, $end: the session waits for a bounded time");
 		like($text,
 			qr/WARNING: .*tokens on server "dying": $id\n.*DETAIL: .*\n.*HINT:  Run: DELETE FROM dying\.tokens WHERE id IN \($id\);/,
-			"$name, $end: the warning");
+			"$name, $end: the warning names the token and the statement that revokes it");
 		is(said($survivor, 'SELECT 1'), 1, "$name, $end: the session lives");
 		$survivor->close;
 	}
@@ -701,14 +707,14 @@ $session->close;
 	$node->stop('fast');
 	is( changes($sim),
 		'3 revoked, 17 revoked, 18 revoked, 19 active',
-		'fast shutdown: tokens');
+		'fast shutdown: GitLab revokes what open transactions had created');
 	my $log = logged($offset);
-	is(count_matches($log, qr/WARNING:/), 1, 'fast shutdown: one warning');
+	is(count_matches($log, qr/WARNING:/), 1, 'fast shutdown: there is one warning');
 	like(
 		$log,
 		qr/rotation of personal access token 3 .*\n.*in favor of 19\./,
-		'fast shutdown: the warning');
-	like($log, qr/database system is shut down/, 'fast shutdown: it is one');
+		'fast shutdown: the warning names the rotation that cannot be undone');
+	like($log, qr/database system is shut down/, 'fast shutdown: the server shuts down');
 }
 $node->start;
 is_alive($node);

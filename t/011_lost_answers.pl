@@ -37,6 +37,27 @@ my @cases = (
 	[ 'closed, created', $insert, '08006', 1, 'close', moment => 'after' ],
 	[ 'no answer in time', $insert, '08006', 1, 'stall', moment => 'after' ],
 	[ 'half an answer in time', $insert, '08006', 1, 'stall', at => 'body' ],
+	[ '500', $insert, '08006', 0, 'status', status => 500 ],
+	[
+		'500, created', $insert, '08006', 1,
+		'status', status => 500, moment => 'after'
+	],
+	[
+		'501, created', $insert, '08006', 1,
+		'status', status => 501, moment => 'after'
+	],
+	[
+		'599, created', $insert, '08006', 1,
+		'status', status => 599, moment => 'after'
+	],
+	[
+		'408, created', $insert, '08006', 1,
+		'status', status => 408, moment => 'after'
+	],
+	[
+		'499, created', $insert, '08006', 1,
+		'status', status => 499, moment => 'after'
+	],
 	[ '502', $insert, '08006', 0, 'status', status => 502 ],
 	[
 		'502, created', $insert, '08006', 1,
@@ -96,6 +117,14 @@ my @cases = (
 	[
 		'native UPDATE, reset', $native, '08006', 1, 'reset', moment => 'after'
 	],
+	[
+		'UPDATE, 500', $update, '08006', 1,
+		'status', status => 500, moment => 'after'
+	],
+	[
+		'native UPDATE, 500', $native, '08006', 1,
+		'status', status => 500, moment => 'after'
+	],
 	[ 'native UPDATE, nothing done', $native, '08006', 0, 'close' ],
 	[ 'native UPDATE, truncated', $native, '08006', 1, 'truncate' ]);
 
@@ -109,12 +138,12 @@ foreach my $case (@cases)
 	$sim->reset;
 	$sim->fault('POST', '', $kind, times => 0, %fields);
 	my $text = said($session, "$sql RETURNING id");
-	is($sim->count(method => 'POST'), 1, "$name: one POST");
+	is($sim->count(method => 'POST'), 1, "$name: GitLab gets one POST");
 	like($text, qr/ERROR:  $sqlstate: .*GitLab's answer was lost\n/,
-		"$name: the error");
+		"$name: the error says that the answer was lost");
 	like($text, qr/DETAIL: .*A token may exist whose secret nobody knows\./,
-		"$name: its detail");
-	unlike($text, qr/glpat-/, "$name: no secret");
+		"$name: the detail says that a token may exist");
+	unlike($text, qr/glpat-/, "$name: no message shows a secret");
 	$sim->clear_faults;
 
 	my ($finder) = $text =~ /HINT:  Look for it.*?: (SELECT .*;)(?:\n|\z)/;
@@ -124,7 +153,7 @@ foreach my $case (@cases)
 	  : is($found, '', "$name: the SELECT finds nothing");
 	is( changes($sim),
 		!$created ? '' : $is_native ? '2 revoked, 17 active' : '17 active',
-		"$name: tokens");
+		"$name: GitLab has the tokens that it should");
 }
 
 
@@ -139,15 +168,15 @@ foreach my $kind (qw(reset close))
 		$sim->reset;
 		said($session, 'SELECT count(*) FROM tokens WHERE id = 2');
 		$sim->fault('POST', '', $kind, times => 0, moment => $moment);
-		like(said($session, $insert), qr/answer was lost/, $name);
+		like(said($session, $insert), qr/answer was lost/, "$name: the answer is lost");
 		my ($read) = $sim->journal(method => 'GET');
 		my @posts = $sim->journal(method => 'POST');
-		is(scalar @posts, 1, "$name: one POST");
+		is(scalar @posts, 1, "$name: GitLab gets one POST");
 		is($posts[0]{connection}, $read->{connection},
-			"$name: on the same connection");
+			"$name: the POST went over the connection of the SELECT");
 		is( changes($sim),
 			$moment eq 'after' ? '17 active' : '',
-			"$name: tokens");
+			"$name: GitLab has the tokens that it should");
 	}
 }
 
@@ -159,10 +188,10 @@ foreach my $kind (qw(reset close))
 	$sim->fault('POST', '', 'status',
 		status => 429, headers => { 'Retry-After' => 1 });
 	my $begun = time;
-	is(said($session, "$insert RETURNING id"), 17, "$name: it succeeds");
-	cmp_ok(time - $begun, '>=', 0.9, "$name: after the wait asked for");
-	is($sim->count(method => 'POST'), 2, "$name: two POSTs");
-	is(changes($sim), '17 active', "$name: one token");
+	is(said($session, "$insert RETURNING id"), 17, "$name: the INSERT succeeds");
+	cmp_ok(time - $begun, '>=', 0.9, "$name: the retry waits as long as GitLab asked for");
+	is($sim->count(method => 'POST'), 2, "$name: GitLab gets two POSTs");
+	is(changes($sim), '17 active', "$name: GitLab has one new token");
 }
 {
 	my $name = '429, longer than max_retry_wait';
@@ -170,21 +199,22 @@ foreach my $kind (qw(reset close))
 	$sim->reset;
 	$sim->fault('POST', '', 'status',
 		status => 429, headers => { 'Retry-After' => 3600 });
-	like(said($session, $insert), qr/ERROR:  53400:/, "$name: error");
-	is($sim->count(method => 'POST'), 1, "$name: one POST");
-	is(changes($sim), '', "$name: no token");
+	like(said($session, $insert), qr/ERROR:  53400:/, "$name: the INSERT fails");
+	is($sim->count(method => 'POST'), 1, "$name: GitLab gets one POST");
+	is(changes($sim), '', "$name: GitLab has no new token");
 }
-foreach my $status (400, 403, 500)
+foreach my $status (400, 403)
 {
 	$sim->reset;
 	$sim->fault('POST', '', 'status', status => $status);
 	unlike(said($session, $insert), qr/lost/,
-		"$status: a refusal, not a lost answer");
-	is($sim->count(method => 'POST'), 1, "$status: one POST");
-	is(changes($sim), '', "$status: no token");
+		"$status: the answer counts as a refusal and not as lost");
+	is($sim->count(method => 'POST'), 1, "$status: GitLab gets one POST");
+	is(changes($sim), '', "$status: GitLab has no new token");
 }
 
-# A lost answer in a savepoint: all else is undone or done as ever.
+# A lost answer in a savepoint: all else is undone or done as ever.  Whoever catches
+# the error may say nothing of it, so a warning repeats it when the transaction ends.
 {
 	my $name = 'lost in a savepoint';
 
@@ -192,9 +222,42 @@ foreach my $status (400, 403, 500)
 	$sim->fault('POST', '', 'reset', nth => 2, moment => 'after');
 	my $text = said($session,
 		"BEGIN; $insert; SAVEPOINT s; $insert; ROLLBACK TO s; $insert; COMMIT");
-	is(count_matches($text, qr/answer was lost/), 1, "$name: the error");
-	is(count_matches($text, qr/WARNING/), 0, "$name: told once");
-	is(changes($sim), '17 active, 18 active, 19 active', "$name: tokens");
+	is(count_matches($text, qr/answer was lost/), 1, "$name: the error says that the answer was lost");
+	is(count_matches($text, qr/WARNING/), 1, "$name: one warning repeats the error");
+	like($text, qr/WARNING:.* may have been created .*HINT:.*: SELECT /s,
+		"$name: the warning has the SELECT");
+	is(changes($sim), '17 active, 18 active, 19 active', "$name: GitLab has the tokens that it should");
+}
+
+# An exception block catches the error, whatever the end of the transaction.
+foreach my $case ([ $insert, 'COMMIT' ], [ $insert, 'ROLLBACK' ], [ $native, 'COMMIT' ],
+	[ $native, 'ROLLBACK' ])
+{
+	my ($statement, $end) = @$case;
+	my $what = $statement eq $native ? 'native rotation' : 'creation';
+	my $name = "a lost answer to a $what that PL/pgSQL catches, $end";
+
+	$sim->reset;
+	$sim->fault('POST', '', 'reset', moment => 'after');
+	my $text = said($session,
+		"BEGIN; DO \$\$ BEGIN $statement; EXCEPTION WHEN OTHERS THEN NULL; END \$\$;
+		SELECT 'seen', id, revoked, active FROM tokens WHERE id = 17; $end");
+	like($text, qr/^seen\|17\|t\|f$/m,
+		"$name: until then, the token that may have been created reads as revoked");
+	is(count_matches($text, qr/ERROR/), 0, "$name: the client gets no error");
+	is(count_matches($text, qr/WARNING/), 1, "$name: one warning tells of it at the end");
+	my ($finder) = $text =~ /HINT:  Look for .*?: (SELECT .*;)(?:\n|\z)/;
+	like(said($session, $finder // 'SELECT 0, NULL'), qr/\A17\|/,
+		"$name: the SELECT in the warning finds the token");
+}
+
+# An error that reaches the client is not repeated.
+foreach my $sql ($insert, "BEGIN; $insert; ROLLBACK", "BEGIN; $insert; COMMIT")
+{
+	$sim->reset;
+	$sim->fault('POST', '', 'reset', moment => 'after');
+	is(count_matches(said($session, $sql), qr/WARNING/), 0,
+		'a lost answer that the client was told of is told once');
 }
 
 $session->close;

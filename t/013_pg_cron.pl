@@ -67,7 +67,8 @@ $node->safe_psql(
 		('frank admin', 'frank', 'acme/app', 'CONFIG', '*', 7),
 		('blocked', 'bob', 'acme/app', 'NONE', '*', 7);
 	CREATE TABLE token_rotations (at timestamptz, owner text, token_name text,
-		old_id bigint, new_id bigint, outcome text, message text);
+		old_id bigint, new_id bigint, outcome text, message text, fingerprint text,
+		revoke_after timestamptz);
 	SELECT cron.schedule('deliver', '* * * * *',
 		$$CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations')$$);});
 
@@ -86,13 +87,15 @@ is( $node->safe_psql(
 			(2, 'rotate and fail'), (3, 'deliver')) j (jobid, jobname) USING (jobid)
 		ORDER BY jobname}),
 	"deliver|failed\nrotate|succeeded\nrotate and fail|failed",
-	'what has failed is seen to have failed');
+	'pg_cron shows which jobs have failed');
 is( $node->safe_psql(
 		'postgres', q{
 		SELECT DISTINCT ON (token_name) token_name, outcome, message
-		FROM token_rotations ORDER BY token_name, at}),
-	"blocked|failed|there is no variable \"NONE\" (*) of \"acme/app\"\n"
-	  . 'frank admin|rotated|',
+		FROM token_rotations WHERE outcome IN ('failed', 'rotated') ORDER BY token_name, at}),
+	"blocked|failed|no token of user \"bob\" works, because the user is blocked"
+	  . ' HINT: INSERT a token for another user,'
+	  . " and name that user in public.token_deliveries.\n"
+	  . 'frank admin|rotated|delivered to variable "CONFIG" (*) of project "acme/app"',
 	'one delivery has failed, and one has been made');
 like(
 	$node->safe_psql(
@@ -100,7 +103,7 @@ like(
 		'SELECT return_message FROM cron.job_run_details WHERE jobid = 2 LIMIT 1'
 	),
 	qr/violates check constraint/,
-	'... for the reason that it should');
+	'the failed delivery names the reason');
 
 # The end: two tokens are replaced, the third one works as before.
 my %tokens = map { $_->{id} => $_ } $sim->tokens;
@@ -125,10 +128,10 @@ my $delivered = $node->safe_psql('postgres',
 	"SELECT max(new_id) FROM token_rotations WHERE outcome = 'rotated'");
 is($tokens{$delivered}{state}, 'active', 'the delivered token works');
 is($sim->variable_value('project acme/app', 'CONFIG'),
-	$tokens{$delivered}{token}, '... and is where it should be');
+	$tokens{$delivered}{token}, 'the variable holds the delivered token');
 my %is_stored = map { $_ => 1 } $delivered, map { $_->[0] } @stored;
 my @others = grep { !$is_stored{$_} } @new;
-cmp_ok(scalar @others, '>=', 1, 'the third one had a successor for a moment');
+cmp_ok(scalar @others, '>=', 1, 'the third token had a successor for a moment');
 is($tokens{$_}{state}, 'revoked', "token $_, which nobody knows, is revoked")
   foreach @others;
 is($node->safe_psql('postgres', 'SELECT count(*) FROM full_secrets'),

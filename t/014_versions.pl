@@ -29,6 +29,7 @@ if ($node->pg_version >= 18)
 {
 	test_returning();
 	test_returning_of_view();
+	test_taking();
 	test_module();
 }
 is_alive($node);
@@ -80,7 +81,7 @@ sub test_wait_events
 	}
 	is($node->safe_psql('postgres', q{SELECT string_agg(name, ' ' ORDER BY name)
 			FROM pg_wait_events WHERE type = 'Extension' AND name LIKE 'GitLab%'}),
-		'GitLabBackOff GitLabTransfer', 'pg_wait_events knows them')
+		'GitLabBackOff GitLabTransfer', 'pg_wait_events knows the wait events')
 	  if $node->pg_version >= 17;
 	return;
 }
@@ -101,7 +102,7 @@ sub test_returning
 			'17|new|9|t||18|new|90|t|secret', "$table: UPDATE has both tokens");
 		is(said($session, "DELETE FROM $table WHERE id = 18 $returning"),
 			'18|new|90|t||||||', "$table: DELETE has nothing new");
-		is(changes($sim), '17 revoked, 18 revoked', "$table: tokens");
+		is(changes($sim), '17 revoked, 18 revoked', "$table: GitLab has the tokens that it should");
 	}
 
 	# what belongs together, in one statement
@@ -114,14 +115,14 @@ sub test_returning
 			UPDATE secrets s SET id = r.id, token = r.token FROM rotated r WHERE s.id = r.was
 			RETURNING old.id < new.id, old.token, new.token LIKE 'glpat-%'}),
 		"t||t\nt||t", 'the new secret takes the place of the old');
-	is(changes($sim), '2 revoked, 3 revoked, 17 active, 18 active', 'and so does the new token');
+	is(changes($sim), '2 revoked, 3 revoked, 17 active, 18 active', 'GitLab has the new tokens and has revoked the old ones');
 
 	# a row that was met twice is returned once
 	is(said($session, q{UPDATE tokens t SET expires_at = current_date + 80
 			FROM generate_series(1, 2) WHERE t.id = 17 RETURNING old.id, new.id}),
-		'17|19', 'a token is rotated once');
+		'17|19', 'a token that is met twice is rotated once');
 	is(said($session, q{DELETE FROM tokens t USING generate_series(1, 2)
-			WHERE t.id = 19 RETURNING old.id, new.id}), '19|', 'and revoked once');
+			WHERE t.id = 19 RETURNING old.id, new.id}), '19|', 'a token that is met twice is revoked once');
 	$session->close;
 	return;
 }
@@ -135,10 +136,35 @@ sub test_returning_of_view
 			FROM tokens WHERE user_id = 2');
 	is(said($session, "INSERT INTO hers (user_id, name, scopes, expires_at)
 			VALUES (2, 'new', '{api}', current_date + 9) $returning"),
-		'|||||17|new|9|t|secret', 'a view: INSERT');
+		'|||||17|new|9|t|secret', 'a view returns OLD and NEW of INSERT');
 	is(said($session, "UPDATE hers SET expires_at = current_date + 90 WHERE id = 17 $returning"),
-		'17|new|9|t||18|new|90|t|secret', 'a view: UPDATE');
-	is(said($session, "DELETE FROM hers WHERE id = 18 $returning"), '18|new|90|t||||||', 'a view: DELETE');
+		'17|new|9|t||18|new|90|t|secret', 'a view returns OLD and NEW of UPDATE');
+	is(said($session, "DELETE FROM hers WHERE id = 18 $returning"), '18|new|90|t||||||', 'a view returns OLD and NEW of DELETE');
+	$session->close;
+	return;
+}
+
+# A secret is taken from the new row only.
+sub test_taking
+{
+	my $session = open_session($node, 'matrix');
+	my $rotate = "UPDATE tokens SET expires_at = current_date + 90 WHERE id = 2 RETURNING";
+
+	$sim->reset;
+	$session->query('SET gitlab_pat_fdw.discard_secrets = off');
+	foreach my $list ('old.token', 'old', 'old.*, new.id', 'new.id, length(old.token)',
+		'WITH (OLD AS o) o.token', 'WITH (NEW AS n) old.token, n.name')
+	{
+		like(said($session, "$rotate $list"), qr/ERROR:  UPDATE of foreign table "tokens" would discard/,
+			"RETURNING $list takes no secret");
+	}
+	is($sim->count(method => 'POST'), 0, 'UPDATE that takes no secret makes no token');
+	foreach my $list ('token', 'new.token', 'old.token, new.token', 'new', 'new.*', '*', 'tokens',
+		'WITH (NEW AS n) n.token')
+	{
+		$sim->reset;
+		unlike(said($session, "$rotate $list"), qr/ERROR/, "RETURNING $list takes the secret");
+	}
 	$session->close;
 	return;
 }

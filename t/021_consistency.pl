@@ -27,7 +27,7 @@ my $tokens = 60;
 my @all_changes = qw(create revoke use rotate remove);
 
 my $sim = GitLabSim->start(args => [ '--gitlab-version', '19.4' ]);
-my $node = gitlab_cluster('main', $sim);
+my $node = gitlab_cluster('main', $sim, conf => "gitlab_pat_fdw.discard_secrets = on\n");
 my %served = ("one" => 1, "eight" => 8);
 
 foreach my $schema (sort keys %served)
@@ -50,6 +50,7 @@ test_created_meanwhile();
 test_endless_churn();
 test_above_the_limit();
 test_writes();
+test_waiting_statement();
 test_bad_paging();
 $session->close;
 done_testing();
@@ -193,7 +194,7 @@ sub test_random_changes
 				push @wrong, $wrong if $wrong;
 				$errors++ if $error;
 			}
-			is(join("\n", @wrong), '', "seed $seed, $served{$schema} at a time: $where $order");
+			is(join("\n", @wrong), '', "seed $seed, $served{$schema} at a time: no list of $where $order is wrong");
 			note "$errors of $trials ended in 40001" if $errors;
 		}
 	}
@@ -229,23 +230,33 @@ sub test_order
 	my $ids = ids_of('SELECT id FROM one.gitlab_personal_access_tokens');
 	ok($ids eq '40001' || $ids =~ /\b11\b/, 'a row that slides twice is not lost');
 
+	# Pages that are answered in another order than that of the list, while rows go:
+	# the second one is asked for again after the others, and shows rows of the fourth.
+	fresh();
+	$sim->fault('GET', '[?&]page=2$', 'status', status => 503, times => 1);
+	hook('page=5$', 1, map { { remove => $_ } } 3, 11, 12);
+	is(ids_of('SELECT id FROM eight.gitlab_personal_access_tokens ORDER BY id'),
+		'40001', 'pages that are out of order because rows went are an error of concurrent changes');
+	$sim->clear_faults;
+	$sim->control('DELETE', 'hooks');
+
 	# An order that the declared version should know, and the server does not.
 	fresh(version => '17.11');
 	foreach ('expires_at', 'expires_at DESC')
 	{
 		is(ids_of("SELECT id FROM one.gitlab_personal_access_tokens ORDER BY $_"),
-			'08P01', "ORDER BY $_ of a server that can't sort");
+			'08P01', "ORDER BY $_ of a server that can't sort is an error");
 	}
 
 	# Pages out of order.
 	fresh();
 	$sim->fault('GET', '[?&]page=1$', 'edit', set => { '0.id' => 70 });
 	is(ids_of('SELECT id FROM one.gitlab_personal_access_tokens ORDER BY id'),
-		'08P01', 'a page that is not in order');
+		'08P01', 'a page that is not in order is an error');
 	$sim->clear_faults;
 	$sim->fault('GET', '[?&]page=2$', 'edit', set => { '0.expires_at' => '2001-01-01' });
 	is(ids_of('SELECT id FROM one.gitlab_personal_access_tokens ORDER BY expires_at'),
-		'08P01', 'a page out of order with the one before');
+		'08P01', 'a page out of order with the one before is an error');
 	$sim->clear_faults;
 	return;
 }
@@ -266,9 +277,9 @@ sub test_created_just_now
 				 VALUES (2, 'just now', '{api}', current_date + 9) RETURNING id");
 			my ($error, @rows) = rows_of("SELECT id FROM $table ORDER BY $_");
 			$session->query('ROLLBACK');
-			is($error, undef, "$schema: ORDER BY $_ right after an INSERT");
+			is($error, undef, "$schema: ORDER BY $_ right after an INSERT is no error");
 			is(scalar(grep { $_->[0] eq $new } @rows), 1, "$schema: ORDER BY $_: the new token is there");
-			is(scalar @rows, $tokens + 17, "$schema: ORDER BY $_: so are all others");
+			is(scalar @rows, $tokens + 17, "$schema: ORDER BY $_: all other tokens are there");
 		}
 	}
 	return;
@@ -288,15 +299,15 @@ sub test_created_meanwhile
 		my @ids = map { $sim->control('POST', 'tokens', undef,
 				{ %new, created_at => "2026-06-01T12:00:00.${_}Z" })->{id} } 100, 499;
 		is(ids_of("SELECT id FROM $schema.$table ORDER BY id"),
-			join(',', 1 .. $ids[1]), "$schema: created in the second before");
+			join(',', 1 .. $ids[1]), "$schema: a list has what was created in the second before");
 
 		# dated in the future, by a server whose clock is fast
 		$sim->control('PATCH', "tokens/$ids[0]", undef, { created_at => '2026-06-01T12:00:03Z' });
 		my $said = ids_of("SELECT id FROM $schema.$table ORDER BY id");
 		like($said, qr/^40001$|,$ids[0],$ids[1]$/,
-			"$schema: in order also if an earlier id has a later time");
+			"$schema: ORDER BY id holds also if an earlier id has a later time");
 		is(join(',', sort { $a <=> $b } split /,/, ids_of("SELECT id FROM $schema.$table")),
-			join(',', 1 .. $ids[1]), "$schema: complete without an order");
+			join(',', 1 .. $ids[1]), "$schema: a list without an order is complete");
 
 		# an expiry that belongs to the beginning
 		$sim->control('PATCH', "tokens/$ids[0]", undef, { expires_at => '2001-01-01' });
@@ -318,7 +329,7 @@ sub test_created_meanwhile
 
 		is(join(',', grep { $_ <= $tokens + 16 } @got), join(',', 1 .. $tokens + 16),
 			"$schema: what there was comes once while others are created");
-		is(scalar(grep { $seen{$_}++ } @got), 0, "$schema: and none of those comes twice");
+		is(scalar(grep { $seen{$_}++ } @got), 0, "$schema: no token comes twice while others are created");
 	}
 	return;
 }
@@ -338,9 +349,9 @@ sub test_endless_churn
 			my $started = time;
 			my $ids = ids_of("SELECT id FROM $schema.gitlab_personal_access_tokens $where");
 
-			is($ids, '40001', "$schema: endless churn, $where")
+			is($ids, '40001', "$schema: endless churn of $where is an error")
 			  or diag $ids;
-			cmp_ok($sim->count, '<', 5 * 84, "$schema: ends after some readings");
+			cmp_ok($sim->count, '<', 5 * 84, "$schema: a list under endless churn ends after some readings");
 		}
 	}
 	return;
@@ -364,7 +375,7 @@ sub test_above_the_limit
 
 				push @wrong, $wrong if $wrong;
 			}
-			is(join("\n", @wrong), '', "$schema, no totals: $where");
+			is(join("\n", @wrong), '', "$schema, no totals: no list of $where is wrong");
 		}
 	}
 	return;
@@ -383,7 +394,7 @@ sub test_writes
 		my ($deleted, $error) = $session->query(
 			"WITH d AS (DELETE FROM $table WHERE active AND id > 16 RETURNING id) SELECT count(*) FROM d");
 		is("$deleted$error", 42, "$schema: DELETE takes all that is active");
-		is((grep { $_->{id} > 16 && $_->{state} eq 'active' } $sim->tokens), 0, "$schema: and revokes it");
+		is((grep { $_->{id} > 16 && $_->{state} eq 'active' } $sim->tokens), 0, "$schema: DELETE revokes all that is active");
 
 		# one row at a time, committing in between
 		fresh();
@@ -394,8 +405,8 @@ sub test_writes
 					COMMIT;
 				END LOOP;
 			END \$\$});
-		is($error, '', "$schema: a loop that revokes what it reads");
-		is((grep { $_->{id} > 16 && $_->{state} eq 'active' } $sim->tokens), 0, "$schema: reads it all");
+		is($error, '', "$schema: a loop that revokes what it reads has no error");
+		is((grep { $_->{id} > 16 && $_->{state} eq 'active' } $sim->tokens), 0, "$schema: a loop that revokes what it reads revokes all of it");
 
 		# UPDATE rotates what was there, not what it makes
 		fresh();
@@ -404,9 +415,33 @@ sub test_writes
 			"WITH u AS (UPDATE $table SET expires_at = current_date + 90 "
 			  . 'WHERE active AND id > 16 AND user_id NOT IN (5, 6) RETURNING id) SELECT count(*) FROM u');
 		is("$updated$failed", 36, "$schema: UPDATE takes each token once");
-		is($active->(), $before, "$schema: and as many are active as before");
+		is($active->(), $before, "$schema: UPDATE leaves as many tokens active as before");
 		$session->query('ROLLBACK');
 	}
+	return;
+}
+
+# A statement that has waited for another session's change of a local row evaluates its
+# conditions again, and subqueries about GitLab with them.
+sub test_waiting_statement
+{
+	my $table = 'one.gitlab_personal_access_tokens';
+	my $waiting = Session->open($node);
+
+	fresh();
+	$session->query('CREATE TABLE owners (id bigint, tokens bigint); INSERT INTO owners VALUES (1, 0)');
+	$session->query('BEGIN; UPDATE owners SET id = 2');
+	$waiting->send(
+		qq{BEGIN; DELETE FROM $table WHERE id = 3; UPDATE owners o SET tokens = (SELECT count(*) FROM $table t WHERE t.user_id = o.id AND NOT t.revoked)
+			WHERE o.id = 1 OR (SELECT count(*) FROM $table t WHERE t.user_id = o.id AND t.revoked) > 0 RETURNING tokens;});
+	$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'}) or die;
+	$session->query('COMMIT');
+	my ($counted, $error) = $waiting->finish;
+	my ($read) = $waiting->query("SELECT count(id) FROM $table WHERE user_id = 2 AND NOT revoked; ROLLBACK");
+
+	is("$counted$error", $read, 'a statement that has waited for a change counts the tokens of the owner as changed');
+	cmp_ok($read, '>', 0, 'the owner as changed has tokens');
+	$waiting->close;
 	return;
 }
 
@@ -428,8 +463,8 @@ sub test_bad_paging
 			$sim->fault('GET', 'page=', $kind, times => 0);
 			my $ids = ids_of($list);
 
-			like($ids, $kind eq 'endless' ? qr/^(08P01|$all)$/ : qr/^08P01$/, "$schema: $kind");
-			cmp_ok($sim->count, '<', 40, "$schema: $kind ends soon");
+			like($ids, $kind eq 'endless' ? qr/^(08P01|$all)$/ : qr/^08P01$/, "$schema: a list with $kind is complete or an error");
+			cmp_ok($sim->count, '<', 40, "$schema: a list with $kind ends soon");
 			$sim->clear_faults;
 		}
 		foreach (
@@ -438,8 +473,8 @@ sub test_bad_paging
 		{
 			fresh();
 			$sim->fault('GET', 'page=', 'edit', times => 0, headers => { map { $_ => undef } @$_ });
-			is(ids_of($list), $all, "$schema: without @$_");
-			cmp_ok($sim->count, '<=', 16 + $served{$schema} + 1, "$schema: with few requests in vain");
+			is(ids_of($list), $all, "$schema: a list without @$_ is complete");
+			cmp_ok($sim->count, '<=', 16 + $served{$schema} + 1, "$schema: a list without some headers takes few requests in vain");
 			$sim->clear_faults;
 		}
 	}

@@ -161,7 +161,7 @@ sub test_report
 		$rows[$i] = join '|', (split /\|/, $rows[$i], -1)[ 0 .. $columns - 1 ];
 	}
 	is(join("\n", @rows), join("\n", @$expected), $title);
-	cmp_ok(scalar @rows, '>', 0, "$title: it has rows");
+	cmp_ok(scalar @rows, '>', 0, "$title: the report has rows");
 	my @journal = map { request_form($_) } $sim->journal;
 	# what may be asked more than once
 	my @several = unique(grep { /:id$|self$/ } @journal);
@@ -180,8 +180,8 @@ sub test_with_statistics
 	{
 		$sim->clear_journal;
 		$node->safe_psql('postgres', $reports{$title}{sql});
-		cmp_ok($sim->count, '<=', 3, "$title, after ANALYZE: a few requests");
-		is($sim->count(path => '/\d+$'), 0, "$title, after ANALYZE: no lookups");
+		cmp_ok($sim->count, '<=', 3, "$title, after ANALYZE: the report takes a few requests");
+		is($sim->count(path => '/\d+$'), 0, "$title, after ANALYZE: the report makes no lookups");
 	}
 	return;
 }

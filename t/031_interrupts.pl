@@ -3,6 +3,8 @@
 # no other database waits for it.
 #
 # A table of waits, each tried with each means.
+#
+# Runs alone: it measures times.
 
 use strict;
 use warnings FATAL => 'all';
@@ -24,6 +26,9 @@ use Time::HiRes qw(sleep time);
 # whatever takes longer than it should gets two more tries.
 use constant PROMPT => 200;
 use constant TRIES => 3;
+
+# More where all sessions end at once, and share the machine.
+use constant CROWD => 800;
 
 # What a rollback may spend on GitLab, and a rotation of the credential.
 use constant ROLLBACK_TIMEOUT => 5;
@@ -88,7 +93,7 @@ sub start_cluster
 	local $ENV{LD_PRELOAD} = $preload;
 	my $cluster = gitlab_cluster(
 		$name, $sim,
-		conf => "jit = off\nlog_statement = 'none'\n",
+		conf => "jit = off\nlog_statement = 'none'\ngitlab_pat_fdw.discard_secrets = on\n",
 		server_options => "rollback_timeout '${\ROLLBACK_TIMEOUT}s', max_retries '1'");
 
 	foreach my $server (
@@ -240,8 +245,8 @@ sub start_waiting
 # Tests how long something takes to end a wait, in milliseconds.
 sub is_prompt
 {
-	my ($wait, $means, $try) = @_;
-	my $limit = $wait->{prompt} // PROMPT;
+	my ($wait, $means, $try, $more) = @_;
+	my $limit = ($wait->{prompt} // PROMPT) + ($more // 0);
 	my $milliseconds;
 
 	foreach (1 .. TRIES)
@@ -289,11 +294,11 @@ sub test_cancel
 	if (($wait->{end} // '') eq 'rollback')
 	{
 		# the transaction is over; what is left undone is said
-		like($error, qr/WARNING/, "$wait->{name}: it gives up with a warning");
+		like($error, qr/WARNING/, "$wait->{name}: the wait ends with a warning");
 	}
 	elsif ($wait->{patient})
 	{
-		like($error, qr/ERROR:  08006/, "$wait->{name}: it gives up");
+		like($error, qr/ERROR:  08006/, "$wait->{name}: the wait ends with an error");
 	}
 	else
 	{
@@ -364,7 +369,7 @@ sub time_drop_database
 	my ($out, $error) = $control->query('DROP DATABASE another');
 	my $milliseconds = 1000 * (time - $begun);
 
-	is($error, '', 'another database is dropped');
+	is($error, '', 'another database can be dropped meanwhile');
 	return $milliseconds;
 }
 
@@ -386,9 +391,9 @@ sub test_drop_database_beside_rollback
 		"1\n1", 'DROP DATABASE waits for a rollback');
 	my $begun = time;
 	$control->query("SELECT pg_cancel_backend(@{[ $session->pid ]})");
-	is(($dropping->finish)[1], '', 'and goes on when that is canceled');
-	cmp_ok(1000 * (time - $begun), '<', 1000 * ROLLBACK_TIMEOUT / 2, 'at once');
-	like(($session->finish)[1], qr/WARNING/, 'which is told');
+	is(($dropping->finish)[1], '', 'DROP DATABASE goes on when the rollback is canceled');
+	cmp_ok(1000 * (time - $begun), '<', 1000 * ROLLBACK_TIMEOUT / 2, 'DROP DATABASE goes on at once when the rollback is canceled');
+	like(($session->finish)[1], qr/WARNING/, 'a canceled rollback gives a warning');
 	$sim->clear_faults;
 	$_->close foreach $session, $dropping;
 	return;
@@ -405,10 +410,10 @@ sub test_timeout_at_end
 	my ($out, $error) =
 	  $session->query('DELETE FROM gitlab_personal_access_tokens WHERE id = 2');
 	is($error, '', 'statement_timeout does not reach the commit');
-	is($sim->token_state(2), 'revoked', 'which revokes');
+	is($sim->token_state(2), 'revoked', 'a commit beyond statement_timeout revokes the token');
 	($out, $error) = $session->query("BEGIN; $insert; ROLLBACK");
 	is($error, '', 'statement_timeout does not reach the rollback');
-	is($sim->token_state(17), 'revoked', 'which revokes, too');
+	is($sim->token_state(17), 'revoked', 'a rollback beyond statement_timeout revokes the token');
 	$session->close;
 	return;
 }
@@ -478,11 +483,11 @@ sub test_end
 	{
 		@measured = measure_end($cluster, $what, $end);
 		$start->();
-		last unless grep { $measured[$_] >= ($waits[$_]{prompt} // PROMPT) } 0 .. $#waits;
+		last unless grep { $measured[$_] >= ($waits[$_]{prompt} // PROMPT) + CROWD } 0 .. $#waits;
 	}
 	foreach my $i (0 .. $#waits)
 	{
-		is_prompt($waits[$i], $what, sub { $measured[$i] });
+		is_prompt($waits[$i], $what, sub { $measured[$i] }, CROWD);
 	}
 	return;
 }

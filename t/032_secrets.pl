@@ -235,7 +235,7 @@ sub test_echoes
 		}
 		$sim->fault('GET', 'tokens', 'redirect', location => "https://host/$text", times => 1);
 		like(hear($session, 'SELECT * FROM tokens WHERE id = 12'),
-			qr/It redirects to/, "$who, $name: a redirect");
+			qr/It redirects to/, "$who, $name: a redirect is an error");
 		foreach my $field (qw(name created_at expires_at last_used_ips scopes id))
 		{
 			$sim->clear_faults;
@@ -247,8 +247,8 @@ sub test_echoes
 	my $said = substr $told, $before;
 	cmp_ok(count_matches($said, qr/ERROR:/), '>', 100, "$who: there were errors");
 	is(index($said, $secret), -1, "$who: the client is not told the secret");
-	is(index($said, substr $secret, 0, 12), -1, "$who: nor its beginning");
-	is(index(slurp_file($node->logfile), $secret), -1, "$who: nor is the log");
+	is(index($said, substr $secret, 0, 12), -1, "$who: the client is not told the beginning of the secret");
+	is(index(slurp_file($node->logfile), $secret), -1, "$who: the log does not show the secret");
 	return;
 }
 
@@ -268,7 +268,7 @@ foreach my $who (sort keys %given)
 unlogged(q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
 
 # So does a variable's value, the old one or the new one, as it is or as JSON has it,
-# when it is written and when it is put back.
+# when it is written and when it is restored.
 foreach my $whose (qw(old new))
 {
 	my %values = map { $_ => qq{kernel-$_-"\\one/of <the> two\n$_-0123456789} } qw(old new);
@@ -298,14 +298,14 @@ foreach my $whose (qw(old new))
 						WHERE project = 'acme/app' AND key = 'W';
 					COMMIT}),
 				$nth == 1 ? qr/could not change .*GitLab said/s :
-				  qr/could not put .* back as it was/,
-				"the $whose value: repeated by answer $nth");
+				  qr/could not restore .* on server/,
+				"the $whose value: a message quotes answer $nth");
 		}
 	}
 	foreach my $said (substr($told, $before), slurp_file($node->logfile))
 	{
 		unlike($said, qr/$whose-01234567/, "the $whose value is not told");
-		unlike($said, qr/kernel-$whose/, "the $whose value: nor its beginning");
+		unlike($said, qr/kernel-$whose/, "the beginning of the $whose value is not told");
 	}
 }
 $sim->reset;
@@ -333,10 +333,10 @@ my $rotator = open_verbose(user => 'rotator');
 like(hear($rotator, q{CALL gitlab_pat_rotate_self('gitlab')}), qr/^17\|/m, 'the credential is rotated');
 my ($rotated) = map { $_->{token} } grep { $_->{id} == 17 } $sim->tokens;
 is(unlogged(q{SELECT option_value FROM pg_user_mappings, pg_options_to_table(umoptions)
-	WHERE usename = 'rotator'}), $rotated, 'the new one is in the mapping');
+	WHERE usename = 'rotator'}), $rotated, 'the user mapping has the new credential');
 credentials();
 hear($rotator, q{SELECT id FROM gitlab_pat_self('gitlab')});
-is(credentials(), '17', 'and in use');
+is(credentials(), '17', 'the new credential is in use');
 foreach my $kind (qw(garbage reset stall))
 {
 	$sim->fault('POST', 'rotate', $kind, $kind eq 'stall' ? (seconds => 0.2) : ());
@@ -365,10 +365,10 @@ foreach my $query (
 is_secretive($sim, $everything, 'views');
 is_secretive($sim, $told, 'the client');
 is_secretive($sim, slurp_file($node->logfile), 'the log');
-is(index("$everything$told" . slurp_file($node->logfile), $rotated), -1, 'the rotated one is nowhere');
+is(index("$everything$told" . slurp_file($node->logfile), $rotated), -1, 'the rotated credential is shown nowhere');
 like(slurp_file($node->logfile), qr/LOG:  00000: GitLab request: POST /, 'the log has requests');
 like(slurp_file($node->logfile), qr/DEBUG:/, 'the log has debugging output');
-like($told, qr/DEBUG:/, 'so have clients');
+like($told, qr/DEBUG:/, 'clients have debugging output');
 unlike($told, qr/Bearer [^"*]|PRIVATE-TOKEN: [^*]/i, 'clients are told no header');
 like(slurp_file($node->logfile), qr/GitLab Request/, 'the log has plans')
   if $preloaded =~ /auto_explain/;
@@ -396,7 +396,7 @@ foreach my $step ([ alice => 2 ], [ frank => 15 ], [ postgres => 1 ], [ alice =>
 	my ($role, $id) = @$step;
 
 	hear($switching, "SET ROLE $role; EXECUTE p");
-	is(credentials(), $id, "a cached plan as role $role");
+	is(credentials(), $id, "a cached plan uses the token of the role $role");
 }
 hear($switching, 'RESET ROLE');
 
@@ -410,9 +410,9 @@ foreach my $step ([ of_alice => 2 ], [ of_reader => 15 ])
 	my ($view, $id) = @$step;
 
 	hear($switching, "SET ROLE frank; SELECT count(name) FROM secrets.$view WHERE id = 2");
-	is(credentials(), $id, "view $view, read");
+	is(credentials(), $id, "the view $view is read with the right token");
 	hear($switching, "BEGIN; DELETE FROM secrets.$view WHERE id = 3; ROLLBACK");
-	is(credentials(), $id, "view $view, written");
+	is(credentials(), $id, "the view $view is written with the right token");
 }
 hear($switching, 'RESET ROLE');
 
@@ -428,35 +428,35 @@ foreach my $step ([ definer => frank => 2 ], [ invoker => frank => 15 ], [ invok
 	my ($function, $role, $id) = @$step;
 
 	hear($switching, "SET ROLE $role; SELECT secrets.$function(); RESET ROLE");
-	is(credentials(), $id, "function $function, role $role");
+	is(credentials(), $id, "the function $function called by $role uses the right token");
 }
 
 # a mapping that was changed, dropped or made is noticed by other sessions
 hear($switching, 'SET ROLE alice');
 unlogged(q{ALTER USER MAPPING FOR alice SERVER gitlab OPTIONS (SET token 'glpat-sim-alice-read')});
 hear($switching, 'EXECUTE p');
-is(credentials(), '3', 'a mapping that was changed');
+is(credentials(), '3', 'a mapping that was changed is used by other sessions');
 unlogged(q{DROP USER MAPPING FOR alice SERVER gitlab});
-like(hear($switching, 'EXECUTE p'), qr/ERROR:  28000:/, 'a mapping that was dropped');
-is(credentials(), '', 'sends nothing');
+like(hear($switching, 'EXECUTE p'), qr/ERROR:  28000:/, 'a mapping that was dropped is an error in other sessions');
+is(credentials(), '', 'a session without a mapping sends nothing');
 unlogged(q{CREATE USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (token 'glpat-sim-serviceaccount')});
 hear($switching, 'EXECUTE p');
-is(credentials(), '11', 'the PUBLIC mapping');
+is(credentials(), '11', 'the PUBLIC mapping is used by a role without its own');
 hear($switching, 'SET ROLE nobody; EXECUTE p');
-is(credentials(), '11', 'the PUBLIC mapping, another role');
+is(credentials(), '11', 'the PUBLIC mapping is used by another role without its own');
 hear($switching, 'SET ROLE frank; EXECUTE p');
-is(credentials(), '15', "one's own mapping beside it");
+is(credentials(), '15', "one's own mapping is used rather than the PUBLIC one");
 unlogged(q{CREATE USER MAPPING FOR alice SERVER gitlab OPTIONS (token 'glpat-sim-alice')});
 hear($switching, 'SET ROLE alice; EXECUTE p');
-is(credentials(), '2', "one's own mapping, made anew");
+is(credentials(), '2', "one's own mapping is used once it is made anew");
 hear($switching, 'RESET ROLE');
 
 # a cursor goes on with what it began with
 hear($switching, 'SET ROLE alice; BEGIN; DECLARE c CURSOR FOR SELECT * FROM secrets.tokens;
 	FETCH 1 FROM c; SET ROLE frank');
 credentials();
-unlike(hear($switching, 'FETCH ALL FROM c; COMMIT; RESET ROLE'), qr/ERROR/, 'a cursor');
-unlike(credentials(), qr/15/, 'a cursor, the role being another: not its token');
+unlike(hear($switching, 'FETCH ALL FROM c; COMMIT; RESET ROLE'), qr/ERROR/, 'a cursor goes on after SET ROLE');
+unlike(credentials(), qr/15/, 'a cursor does not use the token of the role that was set meanwhile');
 
 
 # --- what is not allowed -------------------------------------------------------------------------------
@@ -464,11 +464,11 @@ unlike(credentials(), qr/15/, 'a cursor, the role being another: not its token')
 my $plain = open_verbose(user => 'nobody');
 like(hear($plain, q{CALL gitlab_pat_rotate_self('gitlab')}),
 	qr/ERROR:  42501:/, "a plain role does not rotate the PUBLIC mapping's token");
-is(credentials(), '', 'nor is GitLab asked');
+is(credentials(), '', 'a refused gitlab_pat_rotate_self() sends nothing');
 unlogged('REVOKE USAGE ON FOREIGN SERVER gitlab FROM PUBLIC');
 foreach my $function (q{SELECT gitlab_pat_self('gitlab')}, q{CALL gitlab_pat_rotate_self('gitlab')})
 {
-	like(hear($plain, $function), qr/ERROR:  42501:/, "without USAGE: $function");
+	like(hear($plain, $function), qr/ERROR:  42501:/, "without USAGE, $function is refused");
 }
 is(credentials(), '', 'without USAGE, nothing is sent');
 foreach my $view ('pg_user_mappings', 'information_schema.user_mapping_options')
@@ -496,9 +496,9 @@ foreach my $sql (
 	q{SET gitlab_pat_fdw.log_requests = off},
 	q{SET gitlab_pat_fdw.log_changes = off})
 {
-	like(hear($owner, $sql), qr/ERROR:  42501:/, "not for everybody: $sql");
+	like(hear($owner, $sql), qr/ERROR:  42501:/, "a plain owner may not $sql");
 }
-unlike(hear($owner, q{ALTER SERVER own OPTIONS (ADD tls_verify 'true')}), qr/ERROR/, 'but strictness is');
+unlike(hear($owner, q{ALTER SERVER own OPTIONS (ADD tls_verify 'true')}), qr/ERROR/, 'a plain owner may set tls_verify to true');
 like(hear($owner, q{ALTER SERVER own OPTIONS (SET url 'http://gitlab.example.com')}),
 	qr/ERROR:  22023:/, 'plain HTTP is refused');
 unlogged(q{ALTER SERVER own OPTIONS (SET tls_verify 'false')});

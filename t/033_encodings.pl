@@ -33,7 +33,7 @@ sub start_cluster
 	local $ENV{LANGUAGE} = 'ru';
 
 	$cluster->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
-	$cluster->append_conf('postgresql.conf', "log_statement = 'none'\njit = off\n");
+	$cluster->append_conf('postgresql.conf', "log_statement = 'none'\njit = off\ngitlab_pat_fdw.discard_secrets = on\n");
 	$cluster->start;
 	gitlab_database($cluster, 'postgres', $sim, q{max_retries '0', rollback_timeout '1s'});
 	return $cluster;
@@ -124,12 +124,12 @@ foreach my $name (sort keys %databases)
 		else
 		{
 			like($read, qr/22P05: .*\n(?:.*\n)*?.*field "name"/,
-				"$encoding: token $id cannot be read, and that is said");
+				"$encoding: reading token $id is an error that names the field");
 			is(row($session, "SELECT id, active FROM tokens WHERE id = $id"),
-				"$id|t", "$encoding: other columns of token $id can");
+				"$id|t", "$encoding: other columns of token $id can be read");
 		}
 	}
-	like(row($session, 'SELECT * FROM tokens'), qr/22P05|^1\|/, "$encoding: all of them");
+	like(row($session, 'SELECT * FROM tokens'), qr/22P05|^1\|/, "$encoding: a list of all tokens is read or is an error");
 
 	# writing
 	foreach my $id (20, 21, 22, 23)
@@ -140,7 +140,7 @@ foreach my $name (sort keys %databases)
 		my $made = row($session, "INSERT INTO tokens (user_id, name, description, scopes, expires_at)
 			VALUES (2, 'new $native', '$native', '{api}', current_date + 9) RETURNING id, name, description");
 
-		like($made, qr/^\d+\|new \Q$native\E\|\Q$native\E$/, "$encoding: like token $id, one is made");
+		like($made, qr/^\d+\|new \Q$native\E\|\Q$native\E$/, "$encoding: a token named like token $id is created");
 		my ($row) = grep { $_->{name} eq "new $text" } $sim->tokens;
 		is($row->{description}, $text, "$encoding: GitLab has it in UTF-8")
 		  or diag(encode('UTF-8', $row->{description} // 'none'));
@@ -154,9 +154,9 @@ foreach my $name (sort keys %databases)
 		like(row($session, "INSERT INTO tokens (user_id, name, scopes, expires_at)
 				VALUES (2, E'a\\xff', '{api}', current_date + 9)"),
 			qr/22021:/, "$encoding: what is not UTF-8 is not written");
-		is($sim->count(method => 'POST'), 0, "$encoding: nor sent");
+		is($sim->count(method => 'POST'), 0, "$encoding: what is not UTF-8 is not sent");
 		like(row($session, "SELECT id FROM tokens WHERE name = E'a\\xff'"),
-			qr/^$|22021:/, "$encoding: nor found");
+			qr/^$|22021:/, "$encoding: what is not UTF-8 is not found");
 	}
 
 	# words that the encoding lacks, in an error
@@ -275,7 +275,7 @@ foreach my $language (sort keys %languages)
 				{
 					$warned
 					  ? like($err, qr/WARNING:  [ -~]+(?:\n|$)/, "$what: the warning is told in ASCII")
-					  : unlike($err, qr/WARNING/, "$what: no warning");
+					  : unlike($err, qr/WARNING/, "$what: the client gets no warning");
 				}
 				elsif ($warned && $encoding ne 'SQL_ASCII')
 				{

@@ -43,7 +43,9 @@ my %port = map { $_ => PostgreSQL::Test::Cluster::get_free_port() } qw(
 my $ca = $good->ca_file;
 my $ipv6 = has_ipv6();
 my $nginx = Daemon->nginx($port{plain}, nginx_configuration());
-my $node = gitlab_cluster('main', $sim, server_options => q{max_retries '1'});
+my $node = gitlab_cluster('main', $sim, conf => "gitlab_pat_fdw.discard_secrets = on\n",
+	server_options => q{max_retries '1'});
+my $http2 = offers_http2($node);
 
 my $later = 'current_date + 90';
 my $lookup = 'SELECT name FROM tokens WHERE id = 2';
@@ -53,6 +55,7 @@ my $insert = "INSERT INTO tokens (user_id, name, scopes, expires_at)
 test_protocols();
 test_http2();
 test_certificates();
+test_large_authority_file();
 test_client_certificate();
 test_prefix();
 test_ipv6();
@@ -156,34 +159,34 @@ sub attempts
 
 sub test_protocols
 {
-	foreach my $case ([ tls12 => 'TLSv1.2', 'HTTP/1.1' ], [ tls13 => 'TLSv1.3', 'HTTP/2.0' ])
+	foreach my $case ([ tls12 => 'TLSv1.2', 'HTTP/1.1' ], [ tls13 => 'TLSv1.3', $http2 ? 'HTTP/2.0' : 'HTTP/1.1' ])
 	{
 		my ($name, $tls, $protocol) = @$case;
 		my $session = session_at(at($name));
 
 		$sim->reset;
-		is(said($session, $lookup), 'alice api', "$tls only: GET");
-		is(said($session, "$insert RETURNING id"), 17, "$tls only: POST");
-		is(said($session, 'DELETE FROM tokens WHERE id = 17'), '', "$tls only: DELETE");
-		is(said($session, 'SELECT count(name) FROM tokens'), 17, "$tls only: a list");
-		is(changes($sim), '17 revoked', "$tls only: tokens");
+		is(said($session, $lookup), 'alice api', "$tls only: GET works");
+		is(said($session, "$insert RETURNING id"), 17, "$tls only: POST works");
+		is(said($session, 'DELETE FROM tokens WHERE id = 17'), '', "$tls only: DELETE works");
+		is(said($session, 'SELECT count(name) FROM tokens'), 17, "$tls only: a list is read");
+		is(changes($sim), '17 revoked', "$tls only: GitLab has revoked the new token");
 		my @requests = $nginx->requests($port{$name}, 4);
 		is(scalar(grep { $_->{tls} ne $tls || $_->{protocol} ne $protocol } @requests),
-			0, "$tls only: all over $tls and $protocol");
+			0, "$tls only: all requests go over $tls and $protocol");
 		my ($list) = grep { $_->{method} eq 'GET' && $_->{uri} =~ /per_page/ } @requests;
 		is($list->{encoding}, 'encoding=gzip', "$tls only: the list is compressed");
 		my ($received) = said($session, 'SELECT bytes_received FROM gitlab_pat_requests()');
 		my $sent = 0;
 		$sent += $_->{bytes} foreach @requests;
 		cmp_ok($received, '>', $sent, "$tls only: fewer bytes were sent");
-		is(said($session, 'SELECT gitlab_pat_disconnect()'), 1, "$tls only: one connection");
+		is(said($session, 'SELECT gitlab_pat_disconnect()'), 1, "$tls only: all requests go over one connection");
 		$session->close;
 	}
 	my $other = session_at("https://127.0.0.1:$port{tls12}");
-	is(said($other, $lookup), 'alice api', 'an address in the certificate is a name, too');
+	is(said($other, $lookup), 'alice api', 'an address in the certificate is accepted as a name');
 	$other->close;
 	my $plain = session_at("http://127.0.0.1:$port{plain}");
-	is(said($plain, $lookup), 'alice api', 'plain HTTP over loopback');
+	is(said($plain, $lookup), 'alice api', 'plain HTTP over loopback works');
 	$plain->close;
 	return;
 }
@@ -197,24 +200,25 @@ sub test_http2
 	$sim->latency(30);
 	$nginx->clear_log;
 	is(said($session, 'SELECT count(DISTINCT id) FROM tokens WHERE name IS NOT NULL'), 316,
-		'HTTP/2: all rows');
+		'concurrent pages: a list returns all rows');
 	my @requests = $nginx->requests($port{tls13}, 32);
 	my %connections = map { $_->{connection} => 1 } @requests;
 	my ($most) = sort { $b <=> $a } map { $_->{in_flight} } $sim->journal;
 
-	cmp_ok(scalar @requests, '>=', 32, 'HTTP/2: many pages');
-	is(scalar keys %connections, 1, 'HTTP/2: over one connection');
-	cmp_ok($most, '>=', 4, 'HTTP/2: several at a time');
+	cmp_ok(scalar @requests, '>=', 32, 'concurrent pages: a list takes many pages');
+	cmp_ok(scalar keys %connections, '<=', $http2 ? 1 : 8,
+		$http2 ? 'HTTP/2: all pages go over one connection' : 'no more connections are made than pages are asked for at a time');
+	cmp_ok($most, '>=', 4, 'concurrent pages: several pages are under way at a time');
 
 	# one of those under way is cut off by a cancel; the connection is as good as new
 	$sim->fault('GET', 'page=4', 'stall', times => 0);
 	$session->send('SELECT count(name) FROM tokens');
 	$sim->wait_for('GET', 'page=4', 2);
 	signal_backend($session, 'INT');
-	like(said_later($session), qr/ERROR:  57014/, 'HTTP/2: cancelled');
+	like(said_later($session), qr/ERROR:  57014/, 'concurrent pages: the statement is canceled');
 	$sim->clear_faults;
 	$sim->latency(0);
-	is(said($session, $lookup), 'alice api', 'HTTP/2: the session goes on');
+	is(said($session, $lookup), 'alice api', 'concurrent pages: the session works after the cancel');
 	$session->close;
 	return;
 }
@@ -242,10 +246,11 @@ sub test_certificates
 			my $begun = time;
 			my $said = said($session, $sql);
 
-			like($said, qr/ERROR:  08001: could not /, "$what: refused");
-			like($said, qr/DETAIL: .*$reason/, "$what: why");
-			like($said, qr/HINT:  ./, "$what: what to do");
-			cmp_ok(time - $begun, '<', 2, "$what: at once");
+			like($said, qr/ERROR:  08001: could not /, "$what: the statement is refused");
+			like($said, qr/DETAIL: .*$reason/, "$what: the detail says why");
+			like($said, $name eq 'elsewhere' ? qr/HINT:  .*another host, DNS:gitlab\.example\.com, IP Address:192\.0\.2\.1.*"url"/ : qr/HINT:  .*"(?:tls_|url)/,
+				"$what: a hint says what to do");
+			cmp_ok(time - $begun, '<', 2, "$what: the statement is refused at once");
 		}
 		is(attempts($session), 2, "$what: no attempt is repeated");
 		is($sim->count, 0, "$what: GitLab is not asked");
@@ -253,8 +258,26 @@ sub test_certificates
 
 		next if $name =~ /tls11|plain/ || %$options;
 		my $careless = session_at(at($name), tls_verify => 'false');
-		is(said($careless, $lookup), 'alice api', "$what: without checks");
+		is(said($careless, $lookup), 'alice api', "$what: the server is accepted without checks");
 		$careless->close;
+	}
+	return;
+}
+
+# Reading certificate authorities is the most work of a first request, and a slow machine
+# takes several times as long as this one.
+sub test_large_authority_file
+{
+	my $large = $node->basedir . '/authorities.pem';
+
+	append_to_file($large, slurp_file($ca) x 4_000);
+	chmod 0644, $large or die;
+	foreach my $name (qw(tls12 tls13))
+	{
+		my $session = session_at(at($name), tls_ca_file => $large, max_retries => 0);
+
+		is(said($session, $lookup), 'alice api', "$name: authorities that take long to read do not end the handshake");
+		$session->close;
 	}
 	return;
 }
@@ -274,8 +297,8 @@ sub test_client_certificate
 	my $session = session_at(at('client'), @known);
 
 	$sim->reset;
-	is(said($session, $lookup), 'alice api', 'client certificate');
-	is(said($session, "$insert RETURNING id"), 17, 'client certificate, POST');
+	is(said($session, $lookup), 'alice api', 'a client certificate lets GET through');
+	is(said($session, "$insert RETURNING id"), 17, 'a client certificate lets POST through');
 	$session->close;
 
 	$sim->reset;
@@ -293,8 +316,8 @@ sub test_client_certificate
 		my $stranger = session_at(at('client'), @$options);
 		my $said = said($stranger, $lookup);
 
-		like($said, qr/ERROR:  (?:$sqlstate):/, "client certificate, $what");
-		unlike(said($stranger, $insert), qr/\A\z/, "client certificate, $what: POST");
+		like($said, qr/ERROR:  (?:$sqlstate):/, "client certificate, $what: the statement is refused");
+		unlike(said($stranger, $insert), qr/\A\z/, "client certificate, $what: POST is refused");
 		$stranger->close;
 	}
 	is($sim->count, 0, 'client certificate: GitLab is not asked without it');
@@ -309,16 +332,16 @@ sub test_prefix
 
 		$sim->reset;
 		$nginx->clear_log;
-		is(said($session, $lookup), 'alice api', "/gitlab$slash: GET");
-		is(said($session, "$insert RETURNING id"), 17, "/gitlab$slash: POST");
-		is(said($session, 'SELECT count(name) FROM tokens'), 17, "/gitlab$slash: a list");
+		is(said($session, $lookup), 'alice api', "/gitlab$slash: GET works");
+		is(said($session, "$insert RETURNING id"), 17, "/gitlab$slash: POST works");
+		is(said($session, 'SELECT count(name) FROM tokens'), 17, "/gitlab$slash: a list is read");
 		my @requests = $nginx->requests($port{short_lived}, 3);
 		is(scalar(grep { $_->{uri} !~ m{^/gitlab/api/v4/[a-z]} } @requests), 0,
-			"/gitlab$slash: all below the prefix");
+			"/gitlab$slash: all requests are below the prefix");
 		$session->close;
 	}
 	my $astray = session_at(at('short_lived') . '/elsewhere');
-	like(said($astray, $insert), qr/ERROR:  42704: .*HINT:  .*"url"/s, 'a wrong prefix');
+	like(said($astray, $insert), qr/ERROR:  42704: .*HINT:  .*"url"/s, 'a wrong prefix is an error that names the option url');
 	$astray->close;
 	return;
 }
@@ -333,8 +356,8 @@ sub test_ipv6
 	my $session = session_at("https://[::1]:$port{tls13}");
 
 	$sim->reset;
-	is(said($session, $lookup), 'alice api', 'IPv6: GET');
-	is(said($session, "$insert RETURNING id"), 17, 'IPv6: POST');
+	is(said($session, $lookup), 'alice api', 'IPv6: GET works');
+	is(said($session, "$insert RETURNING id"), 17, 'IPv6: POST works');
 	$session->close;
 	return;
 }
@@ -397,27 +420,27 @@ sub test_proxy
 	$sim->reset;
 	$nginx->clear_log;
 	my $session = session_at(at('tls12'), @proxy);
-	is(said($session, $lookup), 'alice api', 'https through a proxy: GET');
-	is(said($session, "$insert RETURNING id"), 17, 'https through a proxy: POST');
-	is(said($session, 'DELETE FROM tokens WHERE id = 17'), '', 'https through a proxy: DELETE');
-	is(changes($sim), '17 revoked', 'https through a proxy: tokens');
+	is(said($session, $lookup), 'alice api', 'https through a proxy: GET works');
+	is(said($session, "$insert RETURNING id"), 17, 'https through a proxy: POST works');
+	is(said($session, 'DELETE FROM tokens WHERE id = 17'), '', 'https through a proxy: DELETE works');
+	is(changes($sim), '17 revoked', 'https through a proxy: GitLab has revoked the new token');
 	$session->close;
 	my $bytes = slurp_file($record);
 	like($bytes, qr{^CONNECT localhost:$port{tls12} HTTP/1\.1\r\n}, 'the proxy gets CONNECT');
 	my ($head) = $bytes =~ /\A(.*?\r\n\r\n)/s;
 	is(join(' ', sort map { lc } $head =~ /^([\w-]+): /mg), 'host proxy-connection user-agent',
-		'and no other headers than it has to');
-	unlike($bytes, qr/authorization|bearer|glpat|api\/v4|\{"/i, 'and nothing of the requests');
-	like($proxy->log, qr/CONNECT localhost:$port{tls12}/, 'tinyproxy says so, too');
+		'the proxy gets no other headers than it has to');
+	unlike($bytes, qr/authorization|bearer|glpat|api\/v4|\{"\w+":/i, 'the proxy gets nothing of the requests');
+	like($proxy->log, qr/CONNECT localhost:$port{tls12}/, 'the log of tinyproxy has the CONNECT');
 	my $bad = session_at(at('unknown'), @proxy);
 	like(said($bad, $lookup), qr/ERROR:  08001: /, "a bad certificate behind a proxy is no better");
 	$bad->close;
 
 	truncate $record, 0;
 	my $plain = session_at("http://127.0.0.1:$port{plain}", @proxy);
-	is(said($plain, $lookup), 'alice api', 'http through a proxy: GET');
-	is(said($plain, "$insert RETURNING id"), 18, 'http through a proxy: POST');
-	like(slurp_file($record), qr{GET http://127\.0\.0\.1:$port{plain}/api/v4/}, 'the proxy gets all of it');
+	is(said($plain, $lookup), 'alice api', 'http through a proxy: GET works');
+	is(said($plain, "$insert RETURNING id"), 18, 'http through a proxy: POST works');
+	like(slurp_file($record), qr{GET http://127\.0\.0\.1:$port{plain}/api/v4/}, 'http through a proxy: the proxy gets all of the request');
 	$plain->close;
 
 	# the environment's proxy, which does not exist
@@ -430,8 +453,8 @@ sub test_proxy
 	my $nowhere = session_at("https://localhost:$port{nothing}", @proxy);
 	$sim->reset;
 	my $said = said($nowhere, $insert);
-	like($said, qr/ERROR:  08001: /, 'a proxy that cannot reach GitLab');
-	is(attempts($nowhere), 2, 'is tried again');
+	like($said, qr/ERROR:  08001: /, 'a proxy that cannot reach GitLab is an error');
+	is(attempts($nowhere), 2, 'a proxy that cannot reach GitLab is tried again');
 	$nowhere->close;
 	kill 'TERM', $recorder;
 	waitpid $recorder, 0;
@@ -439,9 +462,9 @@ sub test_proxy
 	{
 		my $lost = session_at($url, @proxy);
 
-		like(said($lost, $lookup), qr/ERROR:  08001: .*DETAIL: .*(port $port{recorder}|over proxy 127\.0\.0\.1)/s, 'no proxy');
-		like(said($lost, $insert), qr/ERROR:  08001: /, 'no proxy, POST');
-		is(attempts($lost), 4, 'no proxy: tried again');
+		like(said($lost, $lookup), qr/ERROR:  08001: .*DETAIL: .*(port $port{recorder}|over proxy 127\.0\.0\.1)/s, 'no proxy: GET is an error that names the proxy');
+		like(said($lost, $insert), qr/ERROR:  08001: /, 'no proxy: POST is an error');
+		is(attempts($lost), 4, 'no proxy: each request is tried again');
 		$lost->close;
 	}
 	is($sim->count, 0, 'without the proxy, nothing is sent past it');
@@ -460,14 +483,14 @@ sub test_restart
 		said($session, $lookup);
 		$nginx->stop;
 		$nginx->start;
-		is(said($session, $lookup), 'alice api', "$name, restarted: GET");
+		is(said($session, $lookup), 'alice api', "$name, restarted: GET works");
 		$nginx->stop;
 		$nginx->start;
-		is(said($session, "$insert RETURNING id"), 17, "$name, restarted: POST at once");
+		is(said($session, "$insert RETURNING id"), 17, "$name, restarted: POST works at once");
 		$nginx->stop;
 		$nginx->start;
 		sleep 1.2;
-		is(said($session, "$insert RETURNING id"), 18, "$name, restarted: POST after a while");
+		is(said($session, "$insert RETURNING id"), 18, "$name, restarted: POST works after a while");
 		is($sim->count(method => 'POST'), 2, "$name, restarted: each POST was sent once");
 		$session->close;
 	}
@@ -483,8 +506,8 @@ sub test_restart
 		sleep $pause;
 		$failed++ if said($session, "$insert RETURNING id") !~ /^\d+$/;
 	}
-	is($failed, 0, 'a connection that idles is closed: POST');
-	is($sim->count(method => 'POST'), 4, 'and sent once');
+	is($failed, 0, 'POST works while a connection that idles is closed');
+	is($sim->count(method => 'POST'), 4, 'each POST is sent once while a connection that idles is closed');
 	$session->close;
 	return;
 }
@@ -496,11 +519,11 @@ sub test_down
 
 	$nginx->clear_log;
 	my $said = said($session, $lookup);
-	like($said, qr/ERROR:  HV000: .*DETAIL: .*HTTP status 502/s, '502: GET');
-	unlike($said, qr/<html/i, '502: no web page in the message');
+	like($said, qr/ERROR:  HV000: .*DETAIL: .*HTTP status 502/s, '502: GET is an error with the status');
+	unlike($said, qr/<html/i, '502: the message has no web page in it');
 	is(scalar $nginx->requests($port{down}, 2), 2, '502: GET is repeated');
 	$said = said($session, $insert);
-	like($said, qr/ERROR:  08006: .*GitLab's answer was lost/, '502: POST');
+	like($said, qr/ERROR:  08006: .*GitLab's answer was lost/, '502: POST is a lost answer');
 	is(scalar $nginx->requests($port{down}, 3), 3, '502: POST is not repeated');
 	$session->close;
 	return;
@@ -516,14 +539,14 @@ sub test_limits
 		my $said = said($session, "INSERT INTO tokens (user_id, name, scopes, expires_at)
 			VALUES (2, repeat('n', $size), '{api}', $later)");
 		like($said, qr/ERROR:  (?:HV000: .*DETAIL: .*HTTP status 413|08006: .*answer was lost)/s,
-			"413: a POST of $size bytes");
-		unlike($said, qr/answer was lost/, "413: known to have failed") if $size < 10_000;
-		unlike($said, qr/nnnnnnnn/, '413: it is not quoted');
+			"413: a POST of $size bytes is an error");
+		unlike($said, qr/answer was lost/, "413: the POST is known to have failed") if $size < 10_000;
+		unlike($said, qr/nnnnnnnn/, '413: the message does not quote the name');
 	}
-	is($sim->count(method => 'POST'), 0, '413: GitLab has seen none');
-	my $said = said($session, "SELECT id FROM tokens WHERE name = repeat('n', 5000)");
-	like($said, qr/ERROR:  HV000: .*HTTP status 414/s, '414: a long name is searched for');
-	is(said($session, $lookup), 'alice api', 'the session goes on');
+	is($sim->count(method => 'POST'), 0, '413: GitLab has seen no POST');
+	is(said($session, "SELECT id FROM tokens WHERE name = repeat('n', 5000)"), '',
+		'a search for a name that is too long for a query finds nothing, without an error');
+	is(said($session, $lookup), 'alice api', 'the session works after requests that were too large');
 	$session->close;
 	return;
 }

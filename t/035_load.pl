@@ -4,6 +4,8 @@
 # end GitLab has exactly what the committed ones noted, but for what errors and
 # warnings in the log have named.
 #
+# Runs alone: it loads the machine.
+#
 # LOAD_BACKENDS (12), LOAD_SECONDS (12), LOAD_SEED (1).
 
 use strict;
@@ -267,7 +269,7 @@ sub check_clients
 		$most = $late - $early if $late - $early > $most;
 		push @grown, "$backend: $early -> $late kB" if $late - $early > GROWTH;
 	}
-	cmp_ok($transactions, '>', 2 * $backends, 'something was done');
+	cmp_ok($transactions, '>', 2 * $backends, 'the clients have committed something');
 	is($incomplete, 0, 'each list that was read had all tokens once');
 	is("@grown", '', 'no backend has grown');
 	note "$transactions transactions, $lists full lists, $cancelled cancels, ",
@@ -288,8 +290,8 @@ sub named_in_log
 	  foreach map { split /, / } $log =~ /WARNING:  could not revoke personal access tokens? on server "gitlab": ($ids)/g;
 	# a rollback after revocations
 	$named{dead}{$_} = 1
-	  foreach map { split /, / } $log =~ /personal access tokens were revoked: ($ids)/g,
-	  $log =~ /personal access tokens may have been revoked: ($ids)/g,
+	  foreach map { split /, / } $log =~ /personal access tokens were revoked on server "gitlab": ($ids)/g,
+	  $log =~ /personal access tokens may have been revoked on server "gitlab": ($ids)/g,
 	  $log =~ /had already been revoked: ($ids)/g,
 	  $log =~ /ERROR:  could not (?:revoke|rotate|replace) personal access token ($ids) on/g;
 	# native rotations
@@ -338,7 +340,7 @@ sub check_tokens
 		}
 	}
 	is(join(', ', @vanished), '', 'what was committed is there');
-	is(join(', ', @orphans), '', 'and nothing else, but for what the log names');
+	is(join(', ', @orphans), '', 'nothing else is there, but for what the log names');
 	is(join(', ', grep { !$token{$_} || $token{$_}{token} ne $secret{$_} } sort keys %secret),
 		'', 'each stored secret is its token\'s');
 	cmp_ok(scalar keys %live, '>', 0, 'tokens are left');

@@ -111,12 +111,99 @@ my $text;
 
 set_stage();
 $text = run_in_vain($rotate->('gitlab_personal_access_tokens'));
-is($sim->count(method => 'PUT'), 2, 'written, and put back');
-is(held('DEPLOY_PAT'), 2, 'put back: the old token');
-is($sim->token_state(2), 'active', 'which works');
-is($sim->token_state(17), 'revoked', 'put back: the new one is revoked');
-unlike($text, qr/WARNING/, 'put back: nothing is left');
+is($sim->count(method => 'PUT'), 2, 'a variable that is restored takes two writes');
+is(held('DEPLOY_PAT'), 2, 'a restored variable holds the old token');
+is($sim->token_state(2), 'active', 'the old token in a restored variable works');
+is($sim->token_state(17), 'revoked', 'the new token is revoked once its variable is restored');
+unlike($text, qr/WARNING/, 'a variable is restored without a warning');
 
+
+# --- a group's variable that goes in between --------------------------------------
+
+# Of a scope that is gone, GitLab changes the group's first variable with the key.
+# The commit notices that in the answer, and restores the variable.
+foreach my $case (
+	[ 'its value', q{SET value = 'by us'} ],
+	[ 'its description', q{SET description = 'by us'} ],
+	[ 'its value and type', q{SET value = 'by us', variable_type = 'file', raw = true} ],
+	[ 'its scope', q{SET environment_scope = 'qa'} ],
+	[ 'its scope and value', q{SET environment_scope = 'qa', value = 'by us'} ])
+{
+	my ($what, $set) = @$case;
+	my $before = set_scopes();
+
+	take_away('staging');
+	$text = run("UPDATE gitlab_group_variables $set WHERE group_path = 'acme' "
+		  . q{AND key = 'REGION' AND environment_scope = 'staging'});
+	is(scopes(), $before =~ s/staging:[^;]*; //r, "a commit that changes $what, gone in between, leaves the other scopes as they were");
+	like($text, qr/ERROR:  could not change group variable "REGION".*GitLab has changed another one/s,
+		"a commit that changes $what, gone in between, fails");
+	unlike($text, qr/WARNING/, "a commit that changes $what, gone in between, has nothing to warn of");
+}
+
+# What the transaction itself has made of the other one is restored, too.
+{
+	my $before = set_scopes();
+
+	take_away('staging');
+	$text = run(join '; ', map { "UPDATE gitlab_group_variables SET value = 'by us' WHERE group_path = 'acme' "
+			  . "AND key = 'REGION' AND environment_scope = '$_'" } '*', 'staging', 'production');
+	is(scopes(), $before =~ s/staging:[^;]*; //r, 'a commit restores what it has written before GitLab changed another scope');
+	unlike($text, qr/WARNING/, 'a commit that restores all scopes has nothing to warn of');
+}
+
+# A hidden value is lost, which is said.
+set_scopes();
+$sim->control('DELETE', 'variables', undef, { group => 'acme', key => 'REGION', environment_scope => '*' });
+$sim->variable_set(group => 'acme', key => 'REGION', value => 'hidden-value', environment_scope => '*',
+	hidden => JSON::PP::true, masked => JSON::PP::true);
+$sim->control('DELETE', 'variables', undef, { group => 'acme', key => 'REGION', environment_scope => 'production' });
+take_away('staging');
+$text = run(q{UPDATE gitlab_group_variables SET value = 'long-enough' WHERE group_path = 'acme'
+	AND key = 'REGION' AND environment_scope = 'staging'});
+like($text, qr/WARNING:.*could not restore group variable "REGION".*GitLab has changed another one in its place/s,
+	'a hidden value that GitLab has changed in the place of another one is warned of');
+
+# One request more than for a key with one scope, and one for each page of the list.
+set_scopes();
+$sim->clear_journal;
+run(q{UPDATE gitlab_group_variables SET value = 'by us' WHERE group_path = 'acme' AND key = 'REGION'
+	AND environment_scope = 'staging'});
+is($sim->count(path => 'groups/acme/variables'), 5, 'changing one of several scopes takes four requests and that of the scan');
+$sim->clear_journal;
+run(q{UPDATE gitlab_group_variables SET value = 'glpat-sim-frank' WHERE group_path = 'acme' AND key = 'GROUP_TOKEN'
+	AND environment_scope = '*'});
+is($sim->count(path => 'groups/acme/variables'), 3, 'changing the only scope takes two requests and that of the scan');
+
+# The variables REGION of acme, in three scopes; returns what they are.
+sub set_scopes
+{
+	set_stage();
+	foreach my $scope ('*', 'production', 'staging')
+	{
+		$sim->variable_set(group => 'acme', key => 'REGION', value => "value of $scope",
+			environment_scope => $scope, description => "for $scope");
+	}
+	return scopes();
+}
+
+sub scopes
+{
+	return join '', map { "$_->{environment_scope}: $_->{value}, $_->{description}, $_->{variable_type}, " . ($_->{raw} ? 1 : 0) . '; ' }
+	  sort { $a->{environment_scope} cmp $b->{environment_scope} }
+	  grep { $_->{owner} eq 'group acme' && $_->{key} eq 'REGION' } $sim->variables;
+}
+
+# Removes a scope after the commit has read all.
+sub take_away
+{
+	my ($scope) = @_;
+
+	$sim->control('POST', 'hooks', undef,
+		{ method => 'GET', path => 'groups/acme/variables\\?', nth => 1,
+			do => [ { remove_variable => { group => 'acme', key => 'REGION', environment_scope => $scope } } ] });
+	return;
+}
 
 # --- what the variable held before has been revoked -----------------------------------
 
@@ -130,10 +217,10 @@ foreach my $case (
 	set_stage();
 	$sim->fault('DELETE', 'tokens/3', $kind, times => 0, %$more);
 	$text = run("$put; DELETE FROM gitlab_personal_access_tokens WHERE id IN (2, 3)");
-	like($text, qr/ERROR:.*could not revoke/, "$what: fails");
+	like($text, qr/ERROR:.*could not revoke/, "$what: the commit fails");
 	is($sim->token_state(2), 'revoked', "$what: the old token is revoked");
 	none_is_dead($what, $text);
-	like($text, qr/could not put project variable "DEPLOY_PAT" of "acme\/app" back/, "$what: said");
+	like($text, qr/could not restore project variable "DEPLOY_PAT" of "acme\/app"/, "$what: a message names the variable that was not restored");
 }
 
 # Perhaps, for there is no answer.
@@ -143,19 +230,19 @@ $text = run("$put; DELETE FROM gitlab_personal_access_tokens WHERE id = 2");
 none_is_dead('perhaps revoked', $text);
 is(held('DEPLOY_PAT'), 15, 'perhaps revoked: the variable keeps what was written');
 
-# Certainly not: then it is put back.
+# Certainly not: then the variable is restored.
 set_stage();
 $sim->fault('DELETE', 'tokens/2', 'status', status => 403);
 $text = run("$put; DELETE FROM gitlab_personal_access_tokens WHERE id = 2");
-is(held('DEPLOY_PAT'), 2, 'not revoked: put back');
-unlike($text, qr/WARNING/, 'not revoked: nothing is left');
+is(held('DEPLOY_PAT'), 2, 'a variable whose old token was not revoked is restored');
+unlike($text, qr/WARNING/, 'a variable whose old token was not revoked is restored without a warning');
 
 # By a native rotation, which a rollback does not undo.
 set_stage();
 $text = run_in_vain($rotate->('patient.native_tokens'));
 is($sim->token_state(2), 'revoked', 'native: the old token is revoked');
 none_is_dead('native', $text);
-is(held('DEPLOY_PAT'), 17, 'native: the variable keeps the new one');
+is(held('DEPLOY_PAT'), 17, 'native: the variable keeps the new token');
 
 
 # --- what was created is not where it should be -----------------------------------------
@@ -171,7 +258,7 @@ my $refused = q{INSERT INTO gitlab_project_variables (project, key, value)
 # GitLab strips blanks from keys.
 set_stage();
 $text = run(sprintf("$create; $refused", q{' PADDED '}));
-like($text, qr/ERROR/, 'padded: fails');
+like($text, qr/ERROR/, 'padded: the commit fails');
 none_is_dead('padded', $text);
 
 # The project is gone or renamed when the variable is to be removed.
@@ -189,9 +276,9 @@ foreach my $case ([ 'renamed', sub { $sim->namespace_set('project', 'acme/app', 
 	$act->();
 	$text = said_later($session);
 	$session->close;
-	like($text, qr/ERROR/, "$what: fails");
+	like($text, qr/ERROR/, "$what: the commit fails");
 	none_is_dead($what, $text);
-	like($text, qr/could not put project variable "MADE" of "acme\/app" back/, "$what: said");
+	like($text, qr/could not restore project variable "MADE" of "acme\/app"/, "$what: a message names the variable that was not restored");
 }
 
 
@@ -211,9 +298,9 @@ foreach my $case ([ 'renamed', sub { $sim->namespace_set('project', 'acme/app', 
 	$sim->control('PATCH', 'tokens/2', undef, { revoked => JSON::PP::true });
 	$text = said_later($session);
 	$session->close;
-	like($text, qr/ERROR/, 'meanwhile: fails');
+	like($text, qr/ERROR/, 'meanwhile: the commit fails');
 	none_is_dead('meanwhile', $text);
-	is(held('DEPLOY_PAT'), 15, 'meanwhile: what the other one wrote is left alone');
+	is(held('DEPLOY_PAT'), 15, 'meanwhile: the variable keeps what the other session wrote');
 }
 
 # --- a fault at each request of commits of other shapes --------------------------------
@@ -281,7 +368,7 @@ sub violations
 
 		push @wrong, "failed, but $name is not as it was, unsaid"
 		  if $failed && ($before->{$name} // '') ne ($after->{$name} // '')
-		  && $said !~ /WARNING: .*variable "\Q$key\E"(?: \(\w+\))? of "\Q$owner\E" (?:back as|may not stay)/;
+		  && $said !~ /WARNING: .*(?:could not restore|may still change) .*variable "\Q$key\E"(?: \(\w+\))? of "\Q$owner\E" on server/;
 	}
 	foreach my $token (grep { $failed && $_->{id} > 16 && $_->{state} eq 'active' } $sim->tokens)
 	{
@@ -311,7 +398,7 @@ foreach my $shape (@shapes)
 		$text .= said($session, 'COMMIT');
 		my $last = $sim->count;
 		$session->close;
-		is($text =~ /ERROR/ ? 'failed' : 'committed', $outcome, "$name: as expected") or note($text);
+		is($text =~ /ERROR/ ? 'failed' : 'committed', $outcome, "$name: the transaction has $outcome") or note($text);
 		is(violations($before, $text), '', "$name: the outcome is right") or note($text);
 		foreach my $fault (@met)
 		{
@@ -327,7 +414,7 @@ foreach my $shape (@shapes)
 				my $violations = violations($before, $text);
 				push @wrong, "at request $nth: $violations\n$text" if $violations;
 			}
-			is(join("\n", @wrong), '', "$name, $what at each request of the commit");
+			is(join("\n", @wrong), '', "$name, $what at each request of the commit: no variable has a dead token");
 		}
 	}
 }
@@ -392,7 +479,7 @@ foreach my $shape (grep { $_->[0] =~ /^(?:scopes|anew)$/ } @shapes)
 				push @wrong, "$moment the effect of request $nth: $violations\n$text" if $violations;
 			}
 		}
-		is(join("\n", @wrong), '', "$shape->[0], SIG$signal while each of $requests requests stalls");
+		is(join("\n", @wrong), '', "$shape->[0], SIG$signal while each of $requests requests stalls: no variable has a dead token");
 	}
 }
 

@@ -20,7 +20,9 @@ use Test::More;
 # the new installation, but not them: write another script instead.
 my %released = (
 	'gitlab_pat_fdw--1.0.sql' =>
-	  'f60ae64a4af4c5394dbfb05ee95a26d6b1f131028f354dfb55c3806c8920a18c');
+	  'f60ae64a4af4c5394dbfb05ee95a26d6b1f131028f354dfb55c3806c8920a18c',
+	'gitlab_pat_fdw--1.0--1.1.sql' =>
+	  'bbdb9d740807f757f101006795bb866b0bade5513c9565d14591c81ca3b619bf');
 
 my $sim = GitLabSim->start;
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -37,12 +39,12 @@ foreach my $script (sort keys %released)
 my $current = $node->safe_psql('postgres',
 	q{SELECT default_version FROM pg_available_extensions WHERE name = 'gitlab_pat_fdw'});
 # Versions to create the extension at, and not only to pass through.
-my @old = map { /--([^-]+)\.sql$/ } sort keys %released;
+my @old = sort map { /--([^-]+)\.sql$/ } keys %released;
 is( $node->safe_psql('postgres', qq{
 		SELECT count(*) FROM pg_extension_update_paths('gitlab_pat_fdw')
 		WHERE target = '$current' AND path IS NULL}),
-	0, 'every version can be updated to the current one');
-unlike($current, qr/^(@{[ join '|', map { quotemeta } @old ]})$/, 'which is a new one');
+	0, 'every version has a path to the current one');
+unlike($current, qr/^(@{[ join '|', map { quotemeta } @old ]})$/, "the current version, $current, is a new one");
 
 
 # --- what the extension consists of ---------------------------------------------
@@ -100,8 +102,8 @@ database('fresh', 'CREATE SCHEMA tools; CREATE EXTENSION gitlab_pat_fdw SCHEMA t
 my $fresh = $node->safe_psql('fresh', $members);
 
 like($fresh, qr/^extension\|\Q$current\E\|tools /m, 'a new installation is of the current version');
-like($fresh, qr/^function\|tools\.gitlab_pat_self/m, 'and has functions');
-unlike($fresh, qr/unknown to this test/, 'this test looks at all of it');
+like($fresh, qr/^function\|tools\.gitlab_pat_self/m, 'a new installation has functions');
+unlike($fresh, qr/unknown to this test/, 'this test knows every kind of object in the extension');
 unlike($fresh, qr/no comment/, 'every object has a comment');
 
 
@@ -120,11 +122,28 @@ foreach my $version (@old)
 			SELECT extversion FROM pg_extension WHERE extname = 'gitlab_pat_fdw'}),
 		$version, "$version: an update can be rolled back");
 	is(update($name), '0', "$version: an update says nothing");
-	is($node->safe_psql($name, $members), $fresh, "$version: it makes a new installation of an old one");
+	is($node->safe_psql($name, $members), $fresh, "$version: an update makes a new installation of an old one");
 	like(update($name), qr/version "\Q$current\E" of extension.* is already installed/,
-		"$version: once is enough");
+		"$version: a second update has nothing to do");
 
 	test_in_use($version, "used_$name");
+}
+
+# Version after version, as a database that has had all of them.
+{
+	my ($first, @next) = (@old, $current);
+
+	database('stepwise', qq{
+		CREATE SCHEMA tools; CREATE EXTENSION gitlab_pat_fdw VERSION '$first' SCHEMA tools});
+	foreach my $version (@next)
+	{
+		$node->safe_psql('stepwise', "ALTER EXTENSION gitlab_pat_fdw UPDATE TO '$version'");
+		is($node->safe_psql('stepwise', q{
+				SELECT extversion FROM pg_extension WHERE extname = 'gitlab_pat_fdw'}),
+			$version, "an update goes up to $version and no further");
+	}
+	is($node->safe_psql('stepwise', $members),
+		$fresh, 'updates by way of all versions make a new installation of the first one');
 }
 
 # A database in which the extension is at work.
@@ -204,7 +223,7 @@ sub test_in_use
 		DECLARE list CURSOR FOR SELECT id FROM gitlab_personal_access_tokens ORDER BY id;
 		INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes) VALUES (2, 'before', '{api}');
 		DELETE FROM gitlab_personal_access_tokens WHERE id = 12});
-	is(($session->query('FETCH 2 FROM list'))[0], "1\n2", "$version: it is in the middle of a list");
+	is(($session->query('FETCH 2 FROM list'))[0], "1\n2", "$version: the session is in the middle of a list");
 
 	my $before = $state->();
 	is(update($database), '0', "$version: the update waits for nobody");
@@ -212,16 +231,16 @@ sub test_in_use
 
 	is(join(' ', split /\n/, ($session->query('FETCH ALL FROM list'))[0]),
 		join(' ', 3 .. 16), "$version: the session reads on");
-	is($sim->token_state(12), 'active', "$version: its change is pending");
-	is(join('', $session->query('COMMIT')), '', "$version: it commits");
-	is($sim->token_state(12), 'revoked', "$version: its change is carried out");
-	is($sim->token_state(17), 'active', "$version: its new token lives");
-	is(($session->query('EXECUTE lookup(17)'))[0], 'before', "$version: its prepared statements work");
-	is(($session->query('EXECUTE rotate(17)'))[0], '18|t', "$version: those that write, too");
-	is($sim->token_state(17), 'revoked', "$version: and revoke");
+	is($sim->token_state(12), 'active', "$version: the DELETE of the session is pending");
+	is(join('', $session->query('COMMIT')), '', "$version: the session commits without a message");
+	is($sim->token_state(12), 'revoked', "$version: the commit revokes the deleted token");
+	is($sim->token_state(17), 'active', "$version: the token that the session has created works");
+	is(($session->query('EXECUTE lookup(17)'))[0], 'before', "$version: prepared statements that read work");
+	is(($session->query('EXECUTE rotate(17)'))[0], '18|t', "$version: prepared statements that write work");
+	is($sim->token_state(17), 'revoked', "$version: prepared statements that rotate revoke the old token");
 	is(($session->query('BEGIN; DELETE FROM gitlab_personal_access_tokens WHERE id = 2; ROLLBACK;
 			SELECT id, name FROM gitlab_pat_self($$gitlab$$)'))[0],
-		'1|administrator', "$version: functions, too");
+		'1|administrator', "$version: functions work in the session");
 
 	# So do new sessions.
 	is($query->("SELECT count(*) FROM gitlab_personal_access_tokens WHERE active"),
@@ -237,15 +256,15 @@ sub test_in_use
 			RETURNING number, token IS NOT NULL;
 			DELETE FROM gitlab_personal_access_tokens WHERE id = 20 RETURNING id}),
 		"19|t\n20|t\n20", "$version: INSERT, UPDATE and DELETE work");
-	is(join(' ', map { $sim->token_state($_) } 19, 20), 'revoked revoked', "$version: GitLab agrees");
+	is(join(' ', map { $sim->token_state($_) } 19, 20), 'revoked revoked', "$version: GitLab has revoked the tokens");
 	is($as_reader->('SELECT min(id) FROM of_alice; SELECT id FROM gitlab_users WHERE id = 2'),
 		"2\n2", "$version: grants on tables are kept");
 	is($as_reader->(q{SELECT id FROM gitlab_pat_self('gitlab')}),
-		2, "$version: and those on functions");
+		2, "$version: grants on functions are kept");
 	my (undef, undef, $error) = $node->psql($database, 'SELECT * FROM tools.gitlab_pat_requests()',
 		extra_params => [ '-U', 'regress_reader' ]);
 	like($error, qr/permission denied for function gitlab_pat_requests/,
-		"$version: what was revoked stays so");
+		"$version: revoked privileges stay revoked");
 	like($query->(q{CALL gitlab_pat_rotate_self('gitlab', current_date + 30)}),
 		qr/^\d+\|\d/, "$version: the procedure works");
 	is(($session->query('EXECUTE lookup(2)'))[0], 'alice api',

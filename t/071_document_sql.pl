@@ -1,7 +1,7 @@
 # The SQL in the documents works as it stands there.
 #
 # Each document is run from its first statement to its last, in one session of
-# psql, and what it says comes out has to come out.  The recipes of README.md and
+# psql, and what it says comes out has to come out.  The recipes of doc/cookbook.md and
 # the second half of doc/tutorial.md go on where scripts/quickstart.sql ends.
 
 use strict;
@@ -64,7 +64,7 @@ Xbuwg8ChDCmgYWHFlsCzL8XJEpLTbVaVXwnpt7kekfkw7yUqdD9eGgWt0ON6By3h
 KEY
 
 my $root = abs_path("$FindBin::RealBin/..");
-my $sim = GitLabSim->start;
+my $sim = GitLabSim->start(dates => 'today');
 my $node = PostgreSQL::Test::Cluster->new('main');
 my %documents = map { s{^\Q$root\E/}{}r => Document->read($_) }
   "$root/README.md", glob("$root/doc/*.md");
@@ -85,7 +85,11 @@ test_transactions();
 test_security();
 test_setting_up();
 test_performance();
+test_limitations();
 test_terraform();
+test_operations();
+test_reference();
+test_not_an_administrator();
 test_all_run();
 done_testing();
 
@@ -101,7 +105,8 @@ sub session
 	my $said = '';
 
 	$input =~ s/\b(token|TOKEN) 'glpat-\.\.\.'/$1 '$ENV{GITLAB_TOKEN}'/g;
-	$input =~ s{https://gitlab\.example\.com}{$ENV{GITLAB_URL}}g;
+	$input =~ s/^glpat-\.\.\.$/$ENV{GITLAB_TOKEN}/gm;
+	$input =~ s{https://gitlab\.(?:example\.)?com}{$ENV{GITLAB_URL}}g;
 	IPC::Run::run(
 		[ $node->installed_command('psql'), '-X', '-d', $node->connstr($database) ],
 		'<', \$input, '>&', \$said,
@@ -142,7 +147,7 @@ sub as_written
 {
 	my ($document, $text) = @_;
 
-	slurp_file($document->{file}) =~ /output is of a run\s+on\s+(\d{4})-(\d\d)-(\d\d)\b/
+	slurp_file($document->{file}) =~ /output is from a run\s+on\s+(\d{4})-(\d\d)-(\d\d)\b/
 	  or return as_run($text);
 	return normalized($text, timegm(0, 0, 0, $3, $2 - 1, $1));
 }
@@ -221,14 +226,6 @@ sub all_titles
 	  @{ $documents{ $_[0] }{sections} };
 }
 
-sub titles_from
-{
-	my ($name, $first) = @_;
-	my $from = 0;
-
-	return grep { $from ||= $_ eq $first } all_titles($name);
-}
-
 # --- the quickstart, and what goes on where it ends ---------------------------------
 
 # What the tour shows, from the first statement to the last, is what the first
@@ -250,7 +247,7 @@ sub test_quickstart
 	# its comments are the text around the blocks
 	$transcript =~ s/^-- .*\n//gm;
 	is(as_run("\n$transcript"), as_written($documents{'doc/tutorial.md'}, "\n$written"),
-		'doc/tutorial.md: the tour');
+		'doc/tutorial.md: the tour gives the output that is shown');
 	return;
 }
 
@@ -258,7 +255,7 @@ sub test_tutorial
 {
 	# their order among each other is the order of the document
 	run_sections('doc/tutorial.md', 'quickstart', [ all_titles('doc/tutorial.md') ]);
-	is(states(7, 19, 20), 'revoked revoked active', 'doc/tutorial.md: tokens at its end');
+	is(states(7, 19, 20), 'revoked revoked active', 'doc/tutorial.md: GitLab has the right tokens at its end');
 	return;
 }
 
@@ -286,63 +283,64 @@ sub run_job
 
 sub test_cookbook
 {
-	my @titles = titles_from('README.md', 'Cookbook');
-	my $step = sub { return run_sections('README.md', 'quickstart', [ shift @titles ]) };
+	my @titles = all_titles('doc/cookbook.md');
+	my $step = sub { return run_sections('doc/cookbook.md', 'quickstart', [ shift @titles ]) };
 	my %said;
 
 	create_cron();
-	is(shift @titles, 'Cookbook', 'the cookbook');
-	unshift @titles, 'Cookbook';
+	run_sections('README.md', 'quickstart', ['gitlab_pat_fdw']);
+	is($titles[0], 'A table for secrets', 'the cookbook begins with the table for secrets');
 	$step->();
 
-	$sim->control('PATCH', 'tokens/9', undef, { expires_at => day(10) });
 	%said = $step->();
-	like($said{ (keys %said)[0] }, qr/^ project_1_bot_a1b2c3 \| +9 \|.*\n\(1 row\)/m, 'one expires soon');
+	like($said{ (keys %said)[0] }, qr/^ project_1_bot_a1b2c3 \| +9 \|.*\n(?:.*\n){4}\(5 rows\)/m,
+		'the cookbook finds five tokens that expire soon, that of the bot first');
 	%said = $step->();
-	like($said{ (keys %said)[0] }, qr/^ frank +\| f +\| +2 \| 2099-12-31$/m, 'how many each owns');
+	my $next = day(200);
+	like($said{ (keys %said)[0] }, qr/^ frank +\| f +\| +2 \| $next$/m, 'the cookbook counts the tokens of each owner');
 
 	$step->();
 	my $old = query(q{SELECT id FROM secrets WHERE name = 'deploy'});
-	is_secret_of(query(q{SELECT secret FROM secrets WHERE name = 'deploy'}), $old, 'created and stored');
+	is_secret_of(query(q{SELECT secret FROM secrets WHERE name = 'deploy'}), $old, 'the cookbook creates a token and stores its secret');
 	$step->();
 	my $new = query(q{SELECT id FROM secrets WHERE name = 'deploy'});
-	is_secret_of(query(q{SELECT secret FROM secrets WHERE name = 'deploy'}), $new, 'rotated and stored');
-	is(states($old), 'revoked', 'the old one is revoked');
+	is_secret_of(query(q{SELECT secret FROM secrets WHERE name = 'deploy'}), $new, 'the cookbook rotates a token and stores its secret');
+	is(states($old), 'revoked', 'the rotation of the cookbook revokes the old token');
 
 	$step->();
-	is(states(3, held_by('acme/app', 'DEPLOY_PAT')), 'revoked active', 'rotated where it is used');
+	is(states(3, held_by('acme/app', 'DEPLOY_PAT')), 'revoked active', 'the cookbook rotates a token and delivers it into a CI/CD variable');
 
+	my $held = held_by('acme/app', 'DEPLOY_PAT');
 	$step->();
 	run_job('rotate tokens');
-	is(query(q{SELECT id FROM secrets WHERE name = 'deploy'}), $new, 'nothing is due');
-	$sim->control('PATCH', "tokens/$new", undef, { expires_at => day(13) });
+	is(held_by('acme/app', 'DEPLOY_PAT'), $held, 'the job finds nothing that is due');
+	$sim->control('PATCH', "tokens/$held", undef, { expires_at => day(13) });
 	run_job('rotate tokens');
-	my $newer = query(q{SELECT id FROM secrets WHERE name = 'deploy'});
-	is_secret_of(query(q{SELECT secret FROM secrets WHERE name = 'deploy'}), $newer, 'it was due');
-	is(states($new), 'revoked', 'the old one is revoked');
+	my $newer = held_by('acme/app', 'DEPLOY_PAT');
+	is(states($held, $newer), 'revoked active', 'the job rotates what is due, and delivers it');
 
 	%said = $step->();
-	is(states(2, 3, 8, 13, $newer), 'revoked revoked revoked revoked revoked', 'all of alice');
+	is(states(2, 3, 8, 13, $newer), 'revoked revoked revoked revoked revoked', 'the cookbook revokes all tokens of alice');
 
 	$step->();
 	is(states(12), 'revoked', 'the adopted token was rotated');
 	my ($adopted) = query(q{SELECT id FROM secrets WHERE name LIKE 'deploy  %'});
-	is_secret_of(query("SELECT secret FROM secrets WHERE id = $adopted"), $adopted, 'and is known');
+	is_secret_of(query("SELECT secret FROM secrets WHERE id = $adopted"), $adopted, 'the secret of the adopted token is stored');
 
 	%said = $step->();
 	is(states(1), 'revoked', 'the own token was rotated');
 	run_job('rotate own token');
 	is(query(q{SELECT expires_at - current_date, sees_all_tokens FROM gitlab_pat_self('gitlab')}),
-		'90|t', 'and again by its job');
+		'90|t', 'the job rotates the own token again');
 
 	$step->();
-	is(query(q{SET ROLE deployers; SELECT array_agg(id) FROM deploy_tokens}), '{11}', 'the view of a team');
+	is(query(q{SET ROLE deployers; SELECT array_agg(id) FROM deploy_tokens}), '{11}', 'the view of a team shows its tokens');
 
-	is($titles[0], 'UPDATE', 'what comes after the cookbook');
-	run_sections('README.md', 'quickstart', [ '', 'gitlab_pat_fdw', 'UPDATE' ]);
+	is(scalar @titles, 0, 'all recipes of the cookbook were run');
+	run_sections('doc/statements.md', 'quickstart', [ all_titles('doc/statements.md') ]);
 	like(
 		query(q{UPDATE gitlab_native_tokens SET expires_at = current_date + 30 WHERE id = 16 RETURNING token}),
-		qr/^glpat-/, 'a table for native rotation');
+		qr/^glpat-/, 'the table for native rotation works');
 	return;
 }
 
@@ -381,18 +379,18 @@ sub test_setting_up
 	create_database('by_hand');
 	my %said = run_sections('README.md', 'by_hand', ['Quickstart']);
 
-	like($said{Quickstart}, qr/^ +1 \| +1 \| administrator +\|.*\| t$/m, 'set up by hand');
+	like($said{Quickstart}, qr/^ +1 \| +1 \| administrator +\|.*\| t$/m, 'the setup by hand works');
 	query('DROP USER MAPPING FOR CURRENT_USER SERVER gitlab', 'by_hand');
 	query(q{ALTER DATABASE by_hand SET log_statement = 'all'}, 'by_hand');
 	my $size = -s $node->logfile;
 
 	run_sections('README.md', 'by_hand', ['Creating the user mapping']);
 	is(query(q{SELECT name FROM gitlab_pat_self('gitlab')}, 'by_hand'), 'administrator',
-		'a user mapping with the token out of the environment');
+		'the recipe for the user mapping stores the token');
 	my $logged = slurp_file($node->logfile, $size);
 
 	like($logged, qr/statement: SELECT name FROM gitlab_pat_self/, 'statements are logged');
-	unlike($logged, qr/glpat-sim-admin/, 'but not that one');
+	unlike($logged, qr/glpat-sim-admin/, 'the log has no token of the recipe for the user mapping');
 	return;
 }
 
@@ -414,6 +412,17 @@ sub test_security
 		is(query(q{SELECT count(*) FROM secrets WHERE pgp_key_id(secret) = '7DC24B28C9598182'}, 'security'), 1,
 			'the secret is encrypted');
 	}
+	run_sections('doc/security.md', 'security', ['A secret was found']);
+	run_sections('doc/security.md', 'security', ['An audit table']);
+	query(q{
+		INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes) VALUES (8, 'audited', '{api}');
+		UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 9 WHERE name = 'audited';
+		DELETE FROM gitlab_personal_access_tokens WHERE name = 'audited' AND active;}, 'security');
+	is(query(q{SELECT string_agg(concat_ws(' ', session_user_name, command, new_id > old_id, owner, name, scopes), ', '
+			ORDER BY at) FROM token_changes}, 'security'),
+		'postgres INSERT 8 audited {api}, postgres UPDATE t 8 audited {api}, postgres DELETE 8 audited {api}',
+		'the audit table has who did what');
+	query('DROP TRIGGER note_token_change ON gitlab_personal_access_tokens', 'security');
 	query('CREATE ROLE deployers', 'security') unless query(q{SELECT 1 FROM pg_roles WHERE rolname = 'deployers'});
 	run_sections('doc/security.md', 'security', ['Who may do what']);
 	my $created = query(q{
@@ -425,11 +434,28 @@ sub test_security
 	return;
 }
 
+# What stands in for an upsert changes what is there and creates what is not.
+sub test_limitations
+{
+	my $tokens = q{SELECT string_agg(user_id || ' ' || name, ', ' ORDER BY user_id)
+		FROM gitlab_personal_access_tokens WHERE active AND name IN ('deploy', 'backup')};
+
+	create_database('limitations', 'set up');
+	foreach my $time (1, 2)
+	{
+		run_sections('doc/limitations.md', 'limitations', ['In place of ON CONFLICT and MERGE']);
+		is(query($tokens, 'limitations'), '2 deploy, 8 backup', "time $time leaves one token of each name");
+		is(query(q{SELECT value FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'TARGET'},
+				'limitations'), 'staging', "time $time leaves one variable");
+	}
+	return;
+}
+
 sub test_performance
 {
 	my @titles = all_titles('doc/performance.md');
 
-	is(shift @titles, 'The declared version', 'doc/performance.md: first a server');
+	is(shift @titles, 'The declared version', 'doc/performance.md begins with the declaration of a server');
 	create_database('performance');
 	query('CREATE EXTENSION gitlab_pat_fdw', 'performance');
 	run_sections('doc/performance.md', 'performance', ['The declared version']);
@@ -449,16 +475,16 @@ sub test_terraform
 	my @titles = all_titles($name);
 	my $move = pop @titles;
 
-	is($move, 'Taking over from Terraform', "$name: the last section");
+	is($move, 'Taking over from Terraform', "$name: the last section is the expected one");
 	create_database('terraform');
 	run_sections($name, 'terraform', \@titles);
-	is(states(17, 18, 19, 12), 'revoked revoked revoked active', "$name: tokens");
+	is(states(17, 18, 19, 12), 'revoked revoked revoked active', "$name: GitLab has the right tokens");
 	is_secret_of(query("SELECT secret FROM managed_tokens WHERE name = '$_'", 'terraform'),
-		query("SELECT id FROM managed_tokens WHERE name = '$_'", 'terraform'), "$_: its secret is stored")
+		query("SELECT id FROM managed_tokens WHERE name = '$_'", 'terraform'), "$_: the secret of the token is stored")
 	  foreach 'mirror', 'nightly';
 	is(held_by('acme/app', 'APP_PAT'), 20, 'the new token is in the new variable');
 	is(held_by('acme/app', 'DEPLOY_PAT'), 21, 'the rotated token is in its variable');
-	is(states(3, 20, 21), 'revoked active active', 'they work, and the old one does not');
+	is(states(3, 20, 21), 'revoked active active', 'the delivered tokens work, and the old one does not');
 	test_desired_state();
 	test_taking_over($name, $move);
 	return;
@@ -477,8 +503,8 @@ sub test_desired_state
 	$sim->control('PATCH', 'tokens/22', undef, { revoked => JSON::PP::true });
 	$sim->control('PATCH', 'tokens/23', undef, { expires_at => day(14) });
 	query('CALL apply_tokens()', 'terraform');
-	is($state->(), 'mirror 24 90, nightly 25 90', 'it creates what was revoked, and rotates what is due');
-	is(states(22, 23, 24, 25), 'revoked revoked active active', 'at GitLab, too');
+	is($state->(), 'mirror 24 90, nightly 25 90', 'apply_tokens() creates what was revoked, and rotates what is due');
+	is(states(22, 23, 24, 25), 'revoked revoked active active', 'GitLab has what apply_tokens() has created and rotated');
 	return;
 }
 
@@ -516,11 +542,11 @@ sub test_taking_over
 	$node->command_ok([ 'bash', '-c', "set -o pipefail; $pipe->{text}" ], 'tokens go from the state into the table');
 	is( query(q{SELECT name, user_id, id, scopes, expires_at - current_date, secret FROM managed_tokens
 			WHERE id IN (7, 14) ORDER BY id}, 'terraform'),
-		qq{old|8|7|{read_user}||glpat-sim-noexpiry\na, "b"|10|14|{self_rotate,api}|20|}, 'with all that is wanted');
+		qq{old|8|7|{read_user}||glpat-sim-noexpiry\na, "b"|10|14|{self_rotate,api}|20|}, 'the table has all that the state wants');
 	run_sections($name, 'terraform', [$title]);
-	is(query('SELECT count(*) FROM managed_tokens WHERE id IN (14, 24, 25)', 'terraform'), 0, 'then they are rotated');
+	is(query('SELECT count(*) FROM managed_tokens WHERE id IN (14, 24, 25)', 'terraform'), 0, 'tokens from the state are rotated');
 	is_secret_of(query(q{SELECT secret FROM managed_tokens WHERE name = 'nightly'}, 'terraform'),
-		query(q{SELECT id FROM managed_tokens WHERE name = 'nightly'}, 'terraform'), 'and stored');
+		query(q{SELECT id FROM managed_tokens WHERE name = 'nightly'}, 'terraform'), 'the rotated tokens from the state are stored');
 	return;
 }
 
@@ -540,6 +566,41 @@ sub resource
 			validate_past_expiration_date => JSON::PP::false
 		}
 	};
+}
+
+# --- operations -----------------------------------------------------------------------
+
+sub test_operations
+{
+	create_database('operations', 1);
+	run_sections('doc/operations.md', 'operations', [ all_titles('doc/operations.md') ]);
+	is(query('SELECT count(DISTINCT foreign_table_schema) FROM information_schema.foreign_tables', 'operations'), 2,
+		'each instance has its tables in a schema of its own');
+	return;
+}
+
+# --- the reference --------------------------------------------------------------------
+
+sub test_reference
+{
+	create_database('reference', 1);
+	run_sections('doc/reference.md', 'reference', [ all_titles('doc/reference.md') ]);
+	return;
+}
+
+# As alice, who is Owner of the group acme.
+sub test_not_an_administrator
+{
+	my $name = 'doc/not_an_administrator.md';
+	local $ENV{GITLAB_TOKEN} = 'glpat-sim-alice';
+
+	create_database('owner', 0);
+	my %said = run_sections($name, 'owner', [ all_titles($name) ]);
+	like($said{'Service accounts'}, qr/service_account_deploy/, "$name: the group's service account has tokens");
+	is(states(9, 11), 'revoked revoked', "$name: tokens were rotated");
+	my ($token) = grep { $_->{id} == held_by('acme/app', 'DEPLOY_PAT') } $sim->tokens;
+	is("$token->{name} $token->{state}", 'service account active', "$name: the service account's token was delivered");
+	return;
 }
 
 # --- the end ----------------------------------------------------------------------------

@@ -7,6 +7,8 @@
 SET timezone = 'UTC';
 SET datestyle = 'ISO';
 SET client_min_messages = warning;
+-- Most statements of the suites are about the ids of tokens.
+SET gitlab_pat_fdw.discard_secrets = on;
 CREATE EXTENSION gitlab_pat_fdw;
 CREATE SERVER gitlab FOREIGN DATA WRAPPER gitlab_pat_fdw OPTIONS (url :'url');
 CREATE USER MAPPING FOR CURRENT_USER SERVER gitlab

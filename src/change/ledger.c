@@ -10,18 +10,19 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "change/audit.h"
 #include "change/ledger.h"
-#include "change/queue.h"
-#include "change/quiet.h"
-#include "gitlab/client.h"
+#include "compat.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* The debts about one token.  The key is hashed by bytes: it has no padding. */
 typedef struct AccountKey
 {
-	uint64		serverid;
+	uint64		instance;
 	int64		id;
 } AccountKey;
 
@@ -31,17 +32,12 @@ typedef struct Account
 	dlist_head	debts;
 } Account;
 
-/* The ledger of the current transaction. */
-MemoryContext ledger = NULL;	/* holds all of the following */
-dlist_head	debts = DLIST_STATIC_INIT(debts);
-static HTAB *accounts = NULL;
-int			changes = 0;		/* tokens that DELETE and UPDATE owe */
+/* The room that a slash and an id take behind a path, in bytes. */
+#define ID_ROOM 24
 
-/*
- * At rollback: variables may hold tokens that the transaction has created, or it
- * isn't known that they don't.  So none of these is revoked.
- */
-bool		creations_are_kept = false;
+Ledger		ledger = {.debts = DLIST_STATIC_INIT(ledger.debts)};
+
+#define account_debt(node) dlist_container(Debt, same_token, node)
 
 
 /* ----------
@@ -49,157 +45,482 @@ bool		creations_are_kept = false;
  * ----------
  */
 
+/*
+ * Whether max_changes counts a row by this debt.  A replaced row is counted by
+ * the token that takes its place.  So ROLLBACK TO gives deletions back, and
+ * nothing that GitLab has created.
+ */
+static bool
+counts(const Debt *debt)
+{
+	return debt->kind != DEBT_REPLACED;
+}
+
+bool
+ledger_is_change(const Debt *debt)
+{
+	return debt->kind == DEBT_DELETED || debt->kind == DEBT_REPLACED;
+}
+
+/* Asserts that the state fits all else that is known of the debt. */
+static void
+assert_debt(const Debt *debt)
+{
+	switch (debt->state)		/* NOLINT: without assertions, all are alike */
+	{
+		case DEBT_ASKED:		/* NOLINT */
+		case DEBT_LOST:
+			Assert(!ledger_is_change(debt) && debt->id == 0 && debt->call);
+			break;
+		case DEBT_OWED:
+		case DEBT_PAID:
+			Assert(debt->id && debt->call == NULL);
+			break;
+		case DEBT_SENT:
+		case DEBT_REFUSED:
+		case DEBT_UNKNOWN:
+			Assert(debt->id && debt->kind != DEBT_ROTATED && debt->call);
+			break;
+		case DEBT_NAMED:
+			break;
+	}
+}
+
+/* Asserts the states of all debts; for the callbacks. */
+void
+ledger_assert(void)
+{
+#ifdef USE_ASSERT_CHECKING
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &ledger.debts)
+		assert_debt(debt_of(iter.cur));
+#endif
+}
+
+/*
+ * Moves a debt to another state, as the table says.  Its call goes, unless the
+ * next state is about it.  Raises nothing.
+ */
+void
+ledger_set_state(Debt *debt, DebtState next)
+{
+#define BIT(state) (1 << (state))
+	static const int allowed[] = {
+		[DEBT_ASKED] = BIT(DEBT_LOST) | BIT(DEBT_OWED) | BIT(DEBT_NAMED),
+		[DEBT_LOST] = BIT(DEBT_NAMED),
+		[DEBT_OWED] = BIT(DEBT_SENT) | BIT(DEBT_PAID) | BIT(DEBT_NAMED),
+		[DEBT_SENT] = BIT(DEBT_REFUSED) | BIT(DEBT_UNKNOWN) | BIT(DEBT_PAID) |
+		BIT(DEBT_NAMED),
+		[DEBT_REFUSED] = BIT(DEBT_OWED) | BIT(DEBT_PAID) | BIT(DEBT_NAMED),
+		[DEBT_UNKNOWN] = BIT(DEBT_OWED) | BIT(DEBT_PAID) | BIT(DEBT_NAMED),
+		[DEBT_PAID] = BIT(DEBT_NAMED),
+		[DEBT_NAMED] = 0,
+	};
+#undef BIT
+
+	Assert(allowed[debt->state] & (1 << next));
+	(void) allowed;
+	debt->state = next;
+
+	if (debt->call && (next == DEBT_OWED || next == DEBT_PAID))
+	{
+		api_call_free(debt->call);
+		debt->call = NULL;
+	}
+	if (debt->kind == DEBT_DELETED &&
+		(next == DEBT_PAID || next == DEBT_UNKNOWN))
+		ledger.destroyed = true;
+	assert_debt(debt);
+}
+
 static void
 open_ledger(void)
 {
 	HASHCTL		ctl = {.keysize = sizeof(AccountKey), .entrysize = sizeof(Account)};
 
-	if (ledger == NULL)
-		ledger = AllocSetContextCreate(TopMemoryContext,
-									   "gitlab_pat_fdw ledger",
-									   ALLOCSET_DEFAULT_SIZES);
-	if (accounts == NULL)
+	if (ledger.context == NULL)
+		ledger.context = AllocSetContextCreate(TopMemoryContext,
+											   "gitlab_pat_fdw ledger",
+											   ALLOCSET_DEFAULT_SIZES);
+	if (ledger.accounts == NULL)
 	{
-		ctl.hcxt = ledger;
-		accounts = hash_create("gitlab_pat_fdw accounts", 64, &ctl,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		ctl.hcxt = ledger.context;
+		ledger.accounts = hash_create("gitlab_pat_fdw accounts", 64, &ctl,
+									  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 }
 
-static AccountKey
-account_key(Oid serverid, int64 id)
-{
-	AccountKey	key = {.serverid = serverid, .id = id};
-
-	return key;
-}
-
 static Account *
-find_account(Oid serverid, int64 id)
+find_account(uint64 instance, int64 id)
 {
-	AccountKey	key = account_key(serverid, id);
+	AccountKey	key = {.instance = instance, .id = id};
 
-	return accounts ? hash_search(accounts, &key, HASH_FIND, NULL) : NULL;
+	return ledger.accounts ? hash_search(ledger.accounts, &key, HASH_FIND, NULL) : NULL;
 }
 
-/* Enters a debt, not yet about a certain token. */
+/* A debt that is in no list yet, and holds no reference to its connection. */
 Debt *
-enter_debt(const RemoteChange *change, DebtKind kind)
+ledger_make_debt(const RemoteChange *change, const TokenPlace *place,
+				 DebtKind kind, DebtState state)
 {
+	const Resource *resource = change->settings->resource;
+	const char *id_column = change_column(change, "id");
+	Connection *connection = api_connection(change->client);
 	MemoryContext saved;
 	Debt	   *debt;
-	char	   *role = GetUserNameFromId(change->userid, true);
 
 	open_ledger();
-	saved = MemoryContextSwitchTo(ledger);
+	saved = MemoryContextSwitchTo(ledger.context);
 	debt = palloc0(sizeof(Debt));
 	debt->kind = kind;
+	debt->state = state;
 	debt->level = GetCurrentTransactionNestLevel();
 	debt->cid = change->cid;
+	debt->resource = resource;
 	debt->userid = change->userid;
-	debt->role = pstrdup(role ? role : "?");
+	debt->who = audit_who(change->userid);
 	debt->table = pstrdup(change->table);
-	debt->id_column = pstrdup(change->id_column);
-	debt->connection = connection_retain(api_connection(change->client));
-	dlist_push_tail(&debts, &debt->link);
+	debt->id_column = pstrdup(id_column ? id_column : "id");
+	debt->condition = pstrdup(place->condition);
+	debt->words = pstrdup(place->words);
+	debt->path_length = strlen(place->revoke_at);
+	debt->path = palloc(debt->path_length + ID_ROOM);
+	memcpy(debt->path, place->revoke_at, debt->path_length + 1);
+	debt->connection = connection;
 	MemoryContextSwitchTo(saved);
 	return debt;
 }
 
-/*
- * Says which token a debt is about.  The hash table may be short of memory: the
- * debt itself is complete before.
- */
-void
-assign_token(Debt *debt, int64 id)
+/* The path at which a debt's token is revoked, now that its id is known. */
+const char *
+ledger_path(Debt *debt)
 {
-	AccountKey	key = account_key(debt->connection->serverid, id);
+	snprintf(debt->path + debt->path_length, ID_ROOM, "/" INT64_FORMAT,
+			 debt->id);
+	return debt->path;
+}
+
+/* Says which token a debt is about.  Nothing has changed if that fails. */
+void
+ledger_assign_token(Debt *debt, int64 id)
+{
+	AccountKey	key = {.instance = debt->connection->instance, .id = id};
 	Account    *account;
 	bool		found;
 
-	debt->id = id;
-	account = hash_search(accounts, &key, HASH_ENTER, &found);
+	account = hash_search(ledger.accounts, &key, HASH_ENTER, &found);
 	if (!found)
 		dlist_init(&account->debts);
 	dlist_push_tail(&account->debts, &debt->same_token);
+	debt->id = id;
 }
 
-bool
-is_change(const Debt *debt)
+/* Enters a debt that has been made. */
+void
+ledger_enter(Debt *debt)
 {
-	return debt->kind == DEBT_DELETED || debt->kind == DEBT_REPLACED;
+	(void) connection_retain(debt->connection);
+	dlist_push_tail(&ledger.debts, &debt->link);
+	if (counts(debt))
+		ledger.changes++;
+}
+
+/* Overwrites the secret of what was created. */
+static void
+forget_secret(Debt *debt)
+{
+	if (debt->secret)
+	{
+		explicit_bzero(debt->secret, strlen(debt->secret));
+		pfree(debt->secret);
+		debt->secret = NULL;
+	}
 }
 
 /* Strikes a debt off: nothing came of it, or it was rolled back. */
 void
-strike_debt(Debt *debt)
+ledger_strike(Debt *debt)
 {
 	if (debt->same_token.next)
 		dlist_delete(&debt->same_token);
-	if (is_change(debt))
-		changes--;
+	if (counts(debt))
+		ledger.changes--;
 	dlist_delete(&debt->link);
 	if (debt->call)
 		api_call_free(debt->call);
 	connection_release(debt->connection);
-	pfree(unconstify(char *, debt->role));
-	pfree(unconstify(char *, debt->table));
-	pfree(unconstify(char *, debt->id_column));
+	pfree(debt->who);
+	if (debt->what)
+		pfree(debt->what);
+	pfree(debt->table);
+	pfree(debt->id_column);
+	pfree(debt->condition);
+	pfree(debt->words);
+	pfree(debt->path);
+	forget_secret(debt);
 	if (debt->finder)
-		pfree(unconstify(char *, debt->finder));
+		pfree(debt->finder);
+	if (debt->name)
+		pfree(debt->name);
 	pfree(debt);
 }
 
+/* Forgets everything; what was sent and not answered is given up. */
 void
-close_ledger(void)
+ledger_close(void)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &debts)
+	dlist_foreach_modify(iter, &ledger.debts)
 	{
-		Debt	   *debt = dlist_container(Debt, link, iter.cur);
+		Debt	   *debt = debt_of(iter.cur);
 
 		dlist_delete(&debt->link);
 		if (debt->call)
 			api_call_free(debt->call);
 		connection_release(debt->connection);
+		forget_secret(debt);
 	}
-	accounts = NULL;
-	changes = 0;
-	creations_are_kept = false;
-	if (ledger)
-		MemoryContextReset(ledger);
+	ledger.accounts = NULL;
+	ledger.changes = 0;
+	ledger.destroyed = ledger.late = false;
+	if (ledger.context)
+		MemoryContextReset(ledger.context);
 }
 
+bool
+ledger_is_empty(void)
+{
+	return dlist_is_empty(&ledger.debts);
+}
+
+/* Notes which token a debt is about, for the audit trail. */
 void
-log_change(const Debt *debt, const char *what)
+ledger_describe(Debt *debt, JsonRecord *record)
+{
+	MemoryContext saved = MemoryContextSwitchTo(ledger.context);
+
+	debt->what = audit_token(record);
+	MemoryContextSwitchTo(saved);
+}
+
+/* The line about something that has happened to a token. */
+void
+ledger_log(const Debt *debt, int64 id, const char *event)
 {
 	Announcement a = {{0}, {0}, {0}};
 
 	if (!quiet_log_changes)
 		return;
-	SAY(message,
-		"personal access token " INT64_FORMAT " %s on server \"%s\" by role \"%s\"",
-		debt->id, what, debt->connection->server_name, debt->role);
+	SAY(message, "%s " INT64_FORMAT "%s %s%s on server \"%s\" by %s",
+		debt->resource->singular, id, debt->words, event,
+		debt->what ? debt->what : "", debt->connection->server_name, debt->who);
 	quiet_announce(api_log_level(), &a);
 }
 
-/* A debt about a token that fits, or NULL. */
-Debt *
-find_debt(Oid serverid, int64 id, bool (*fits) (const Debt *))
+/* A token that is revoked is owed by nobody, however often it was entered. */
+void
+ledger_mark_paid(Debt *debt)
 {
-	Account    *account = find_account(serverid, id);
+	Account    *account = find_account(debt->connection->instance, debt->id);
+	dlist_iter	iter;
+
+	ledger_set_state(debt, DEBT_PAID);
+	if (account)
+		dlist_foreach(iter, &account->debts)
+		{
+			Debt	   *other = account_debt(iter.cur);
+
+			if (other->state == DEBT_OWED || other->state == DEBT_REFUSED ||
+				other->state == DEBT_UNKNOWN)
+				ledger_set_state(other, DEBT_PAID);
+		}
+	ledger_log(debt, debt->id, "revoked");
+}
+
+/* A debt about a token that fits, or any if fits is NULL; or NULL. */
+Debt *
+ledger_find(uint64 instance, int64 id, DebtTest fits)
+{
+	Account    *account = find_account(instance, id);
 	dlist_iter	iter;
 
 	if (account)
 		dlist_foreach(iter, &account->debts)
-		{
-			Debt	   *debt = dlist_container(Debt, same_token, iter.cur);
-
-			if (fits(debt))
-				return debt;
-		}
+			if (fits == NULL || fits(account_debt(iter.cur)))
+				return account_debt(iter.cur);
 	return NULL;
+}
+
+/*
+ * The highest id of a token that GitLab has shown to this transaction over a
+ * connection.  Earlier transactions prove nothing: GitLab may have been restored from
+ * a backup since.
+ */
+static int64
+highest_shown(const Connection *connection)
+{
+	return connection->highest_token_of == GetCurrentTransactionStartTimestamp() ?
+		connection->highest_token : 0;
+}
+
+/* Notes that GitLab has shown a token: those that are made later have higher ids. */
+void
+ledger_note_shown(Connection *connection, int64 id)
+{
+	connection->highest_token = Max(highest_shown(connection), id);
+	connection->highest_token_of = GetCurrentTransactionStartTimestamp();
+}
+
+/* Notes what is known when the POST that a debt is about goes out. */
+void
+ledger_note_post(Debt *debt)
+{
+	debt->sent_at = GetCurrentTimestamp();
+	debt->highest_before = highest_shown(debt->connection);
+}
+
+/*
+ * How much older than its request an answer may say a token is.  The clocks of a GitLab
+ * and of the proxies before it differ.
+ */
+#define OLD_TOKEN_SECONDS SECS_PER_HOUR
+
+/* Whether a token was created long before a debt's POST was sent. */
+static bool
+predates(const Debt *debt, JsonRecord *answer)
+{
+	const Connection *connection = debt->connection;
+	int64		behind = connection->clock_known ?
+		Max(-connection->clock_offset, 0) : SECS_PER_DAY;
+	TimestampTz created;
+
+	return record_moment(answer, "created_at", &created) &&
+		created < debt->sent_at - (behind + OLD_TOKEN_SECONDS) * USECS_PER_SEC;
+}
+
+/*
+ * The field by which GitLab's answer to a debt's POST shows a token that existed
+ * before, or NULL: the token is new.  A rollback revokes what was created, and must not
+ * be led to another token.  GitLab counts its tokens upwards.  A proxy may repeat an
+ * answer of an earlier day.  Raises nothing.
+ */
+const char *
+ledger_shows_old(const Debt *debt, JsonRecord *answer)
+{
+	const Connection *connection = debt->connection;
+	const char *secret = record_text(answer, "token");
+	int64		id;
+
+	if (!record_id(answer, &id) || id <= debt->other_id ||
+		id <= debt->highest_before ||
+		(connection->self == SELF_IS_TOKEN && id <= connection->self_id) ||
+		ledger_find(connection->instance, id, NULL) != NULL)
+		return "id";
+	if (secret && strcmp(secret, connection->credential) == 0)
+		return "token";
+	return predates(debt, answer) ? "created_at" : NULL;
+}
+
+/*
+ * Whether a debt's POST has made a new token, and the token's id.  Otherwise
+ * the call says what is wrong with an answer that has come.  Raises nothing.
+ */
+bool
+ledger_believes(const Debt *debt, int64 *id)
+{
+	ApiCall    *call = debt->call;
+
+	if (api_verdict(call) != API_DONE)
+		return false;
+	if (!record_id(call->record, id))
+		call->problem = "The answer has no valid field \"id\"";
+	else if (ledger_shows_old(debt, call->record))
+		call->problem = "The answer is about a token that existed before";
+	else
+		return true;
+	return false;
+}
+
+Debt *
+ledger_first(DebtTest fits)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &ledger.debts)
+		if (fits(debt_of(iter.cur)))
+			return debt_of(iter.cur);
+	return NULL;
+}
+
+/* A detail that says what the transaction has done in GitLab.  Raises errors. */
+char *
+ledger_summary(void)
+{
+	StringInfoData buf;
+	int			counts[] = {[DEBT_CREATED] = 0, [DEBT_DELETED] = 0, [DEBT_ROTATED] = 0, [DEBT_REPLACED] = 0};
+	int			lost = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &ledger.debts)
+	{
+		const Debt *debt = debt_of(iter.cur);
+
+		/* another error, or the rollback, names the token of a lost answer */
+		if (debt->state == DEBT_ASKED || debt->state == DEBT_LOST)
+			lost++;
+		else
+			counts[debt->kind]++;
+	}
+	initStringInfo(&buf);
+	if (counts[DEBT_CREATED] + counts[DEBT_ROTATED] + lost == 0)
+		appendStringInfoString(&buf, "Nothing has been changed in GitLab.");
+	if (counts[DEBT_CREATED] > 0)
+		appendStringInfo(&buf, "It has created %d, which a rollback revokes.",
+						 counts[DEBT_CREATED]);
+	if (counts[DEBT_ROTATED] > 0)
+		appendStringInfo(&buf, "%sIt has rotated %d natively, which no rollback undoes.",
+						 buf.len > 0 ? " " : "", counts[DEBT_ROTATED]);
+	if (lost > 0)
+		appendStringInfo(&buf, "%sGitLab's answer to %d was lost.",
+						 buf.len > 0 ? " " : "", lost);
+	return buf.data;
+}
+
+
+/* ----------
+ * Subtransactions
+ * ----------
+ */
+
+/* Strikes off what a subtransaction owed, or hands it to the one above. */
+void
+ledger_end_subtransaction(int level, bool aborted)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &ledger.debts)
+	{
+		Debt	   *debt = debt_of(iter.cur);
+
+		if (debt->level < level)
+			continue;
+		if (aborted && ledger_is_change(debt))
+			ledger_strike(debt);
+		else if (aborted)
+		{
+			debt->level = NO_LEVEL;
+			/* what has not gone out yet must not go out any more */
+			if (debt->call)
+				api_last_attempt(debt->call);
+		}
+		else
+			debt->level = level - 1;
+	}
+	if (ledger_is_empty())
+		ledger_close();
+	ledger_assert();
 }
 
 
@@ -209,92 +530,105 @@ find_debt(Oid serverid, int64 id, bool (*fits) (const Debt *))
  */
 
 /*
+ * Puts under their tokens those debts that have learned them where no memory may
+ * be allocated.
+ */
+static void
+index_late(void)
+{
+	dlist_iter	iter;
+
+	if (!ledger.late)
+		return;
+	dlist_foreach(iter, &ledger.debts)
+	{
+		Debt	   *debt = debt_of(iter.cur);
+
+		if (debt->id && debt->same_token.next == NULL)
+			ledger_assign_token(debt, debt->id);
+	}
+	ledger.late = false;
+}
+
+/*
  * How a scan whose snapshot has this curcid sees a token: as a heap scan would
  * see a row that the same commands had inserted or deleted.
  */
 TokenView
-transaction_token_view(Oid serverid, int64 id, CommandId curcid)
+ledger_view(uint64 instance, int64 id, CommandId curcid)
 {
-	Account    *account = find_account(serverid, id);
+	Account    *account;
 	TokenView	view = TOKEN_AS_READ;
 	dlist_iter	iter;
 
+	index_late();
+	account = find_account(instance, id);
 	if (account == NULL)
 		return TOKEN_AS_READ;
 	dlist_foreach(iter, &account->debts)
 	{
-		Debt	   *debt = dlist_container(Debt, same_token, iter.cur);
+		Debt	   *debt = account_debt(iter.cur);
 
-		if (is_change(debt))
+		if (ledger_is_change(debt))
 		{
 			if (debt->cid < curcid)
 				view = TOKEN_REVOKED;
 		}
-		else if (debt->undone)
-		{
-			if (debt->kind == DEBT_CREATED)
-				view = TOKEN_REVOKED;
-		}
 		else if (debt->cid >= curcid)
 			return TOKEN_HIDDEN;
+		else if (debt->level == NO_LEVEL && debt->kind == DEBT_CREATED)
+			view = TOKEN_REVOKED;
 	}
 	return view;
 }
 
-/* Does any token of a server read otherwise than GitLab shows it? */
+/* Whether any token of the scan's server reads otherwise than in GitLab. */
 bool
-has_debts(Oid serverid)
+ledger_differs(const ChangeScan *scan)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &debts)
-	{
-		Debt	   *debt = dlist_container(Debt, link, iter.cur);
-
-		if (debt->connection->serverid == serverid)
+	dlist_foreach(iter, &ledger.debts)
+		if (debt_of(iter.cur)->connection->serverid == scan->serverid)
 			return true;
-	}
 	return false;
 }
 
-/* Has the running command deleted or replaced this token already? */
-bool
-transaction_touched(const RemoteChange *change, int64 id)
+/*
+ * Whether a debt has changed the token with this id.  Where a new token took
+ * its place, the debt's own id is that of the new one.  A creation that was
+ * rolled back has changed nothing; GitLab's own rotation cannot be rolled back.
+ */
+static bool
+has_changed(const Debt *debt, int64 id)
 {
-	Oid			serverid = api_connection(change->client)->serverid;
-	dlist_iter	iter;
-	Account    *account = find_account(serverid, id);
-
-	if (account)
-		dlist_foreach(iter, &account->debts)
-		{
-			Debt	   *debt = dlist_container(Debt, same_token, iter.cur);
-
-			if (is_change(debt) && debt->cid == change->cid)
-				return true;
-		}
-	/* a native rotation is entered under the id of the new token */
-	dlist_foreach(iter, &debts)
-	{
-		Debt	   *debt = dlist_container(Debt, link, iter.cur);
-
-		if (debt->kind == DEBT_ROTATED && debt->other_id == id &&
-			debt->connection->serverid == serverid && debt->cid == change->cid)
-			return true;
-	}
-	return false;
+	if (ledger_is_change(debt))
+		return debt->id == id;
+	return debt->other_id == id &&
+		(debt->kind == DEBT_ROTATED || debt->level != NO_LEVEL);
 }
 
-/* A token that is revoked is owed by nobody, however often it was entered. */
-void
-mark_paid(Debt *debt)
+/*
+ * Whether the running command has deleted, replaced or rotated this token
+ * already.  Raises an error if something that the command has fired did so.
+ */
+bool
+ledger_met(const RemoteChange *change, int64 id)
 {
-	Account    *account = find_account(debt->connection->serverid, debt->id);
+	uint64		instance = api_connection(change->client)->instance;
+	bool		met = false;
 	dlist_iter	iter;
 
-	debt->paid = true;
-	if (account)
-		dlist_foreach(iter, &account->debts)
-			dlist_container(Debt, same_token, iter.cur)->paid = true;
-	log_change(debt, "revoked");
+	dlist_foreach(iter, &ledger.debts)
+	{
+		Debt	   *debt = debt_of(iter.cur);
+
+		if (debt->connection->instance != instance || !has_changed(debt, id))
+			continue;
+		if (debt->cid > change->cid)
+			change_refuse_triggered(psprintf("%s " INT64_FORMAT,
+											 debt->resource->singular, id));
+		met = met || debt->cid == change->cid;
+	}
+	return met;
 }

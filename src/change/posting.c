@@ -9,116 +9,519 @@
  */
 #include "postgres.h"
 
-#include "change/ledger.h"
+#include "change/batch.h"
 #include "change/posting.h"
-#include "change/queue.h"
 #include "compat.h"
-#include "gitlab/client.h"
-#include "gitlab/record.h"
+#include "gitlab/jsonc.h"
+#include "gitlab/warnings.h"
 #include "gitlab/words.h"
+#include "http/memory.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* How far apart the clocks here and at GitLab may be, in a lost token's SELECT. */
+#define CLOCK_SKEW_SECONDS 60
+
+/* How far apart they may be as long as no answer has shown GitLab's clock. */
+#define UNKNOWN_SKEW_SECONDS SECS_PER_DAY
+
+/* The longest name, in bytes, that such a SELECT repeats: GitLab sets no limit. */
+#define MAX_NAME_SHOWN 255
+
+
+/* Adds a condition to a SELECT, if the table has a column for the field. */
+static void
+append_condition(StringInfo buf, const RemoteChange *change, const char *field,
+				 const char *operator, const char *operand)
+{
+	const char *column = change_column(change, field);
+
+	if (column)
+		appendStringInfo(buf, " %s %s %s %s",
+						 strstr(buf->data, " WHERE ") ? "AND" : "WHERE",
+						 column, operator, operand);
+}
+
+/* Adds the condition on a container, without which the SELECT would fail. */
+static void
+append_container(StringInfo buf, const RemoteChange *change, int number,
+				 const char *text)
+{
+	const Resource *resource = change->settings->resource;
+	const char *name = resource->containers[number];
+
+	text = pg_any_to_server(text, strlen(text), PG_UTF8);
+	append_condition(buf, change, name, "=",
+					 resource_field(resource, name)->type == FIELD_TEXT ?
+					 quote_literal_cstr(text) : text);
+}
 
 /*
- * The answer of a POST was lost.  Never sent again: it may have done its work.
+ * The SELECT that finds a token whose creation was not answered: as much of it
+ * as the table has columns for.
  */
+static char *
+finder_of(const RemoteChange *change, const TokenOrder *order,
+		  TimestampTz since)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "SELECT * FROM %s", change->table);
+	for (int i = 0; i < MAX_CONTAINERS && order->place->containers[i]; i++)
+		append_container(&buf, change, i, order->place->containers[i]);
+	if (order->finds_by_owner)
+		append_condition(&buf, change, "user_id", "=",
+						 psprintf(INT64_FORMAT, order->owner));
+	if (order->name && strlen(order->name) <= MAX_NAME_SHOWN)
+		append_condition(&buf, change, "name", "=",
+						 quote_literal_cstr(order->name));
+	append_condition(&buf, change, "created_at", ">=",
+					 quote_literal_cstr(timestamptz_to_str(since)));
+	appendStringInfoChar(&buf, ';');
+	return buf.data;
+}
+
+/* Notes in a debt by what its token is known, should the answer be lost. */
+static void
+note_order(const RemoteChange *change, Debt *debt, const TokenOrder *order)
+{
+	int64		skew = api_clock_is_known(change->client) ?
+		CLOCK_SKEW_SECONDS : UNKNOWN_SKEW_SECONDS;
+
+	debt->since = api_now(change->client) - skew * USECS_PER_SEC;
+	debt->finder = MemoryContextStrdup(ledger.context,
+									   finder_of(change, order, debt->since));
+	debt->other_id = order->old_id;
+	debt->owner = order->owner;
+	if (order->name)
+		debt->name = MemoryContextStrdup(ledger.context, order->name);
+}
+
+/* Raises the error of a POST whose answer is lost.  It is never sent again. */
 pg_noreturn static void
-report_lost(Debt *debt, ApiCall *call, const char *action, const char *finder)
+report_lost(const Debt *debt, const char *action)
 {
 	char		description[API_DESCRIPTION_SIZE];
-	char	   *server_name = pstrdup(call->connection->server_name);
-	int			sqlstate = api_sqlstate(call);
+	int64		id = 0;
 
-	api_describe(call, description, sizeof(description));
-	strike_debt(debt);
+	api_describe(debt->call, description, sizeof(description));
+	(void) record_id(debt->call->record, &id);
 	ereport(ERROR,
-			(errcode(sqlstate),
+			(errcode(api_sqlstate(debt->call)),
 			 errmsg("could not %s on server \"%s\": GitLab's answer was lost",
-					action, server_name),
+					action, debt->connection->server_name),
+			 id ?
+			 errdetail("%s It names token " INT64_FORMAT ". A token may exist whose secret nobody knows.",
+					   description, id) :
 			 errdetail("%s A token may exist whose secret nobody knows.",
 					   description),
-			 errhint("Look for it, and revoke it if it is there: %s", finder)));
+			 errhint("Look for it, and revoke it if it is there: %s",
+					 debt->finder)));
+}
+
+/* Whether two arrays of JSON have the same elements, in whatever order. */
+static bool
+same_elements(JsonRecord *a, JsonRecord *b)
+{
+	for (int turn = 0; turn < 2; turn++)
+	{
+		JsonRecord *these = turn == 0 ? a : b;
+		JsonRecord *those = turn == 0 ? b : a;
+
+		for (size_t i = 0; i < json_object_array_length(these); i++)
+		{
+			bool		found = false;
+
+			for (size_t j = 0; j < json_object_array_length(those) && !found; j++)
+				found = json_object_equal(json_object_array_get_idx(these, i),
+										  json_object_array_get_idx(those, j));
+			if (!found)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Whether GitLab's answer says of a field what was asked for. */
+static bool
+is_as_asked(JsonRecord *asked, JsonRecord *answered)
+{
+	if (json_object_is_type(asked, json_type_array) &&
+		json_object_is_type(answered, json_type_array))
+		return same_elements(asked, answered);
+	return json_object_equal(asked, answered);
 }
 
 /*
- * Sends the POST that a debt is about, and waits for its answer.  The call
- * stays with the debt if an interrupt comes first, for then the rollback has
- * to deal with what it created; else it is given to the client.
+ * The field in which an answer to a creation or rotation differs from what was
+ * asked for, or NULL.  Raises nothing: a native rotation has happened.
  */
-static ApiCall *
-post_for_debt(const RemoteChange *change, Debt *debt, const char *path,
-			  const char *body, const char *action, const char *finder,
-			  int64 *id)
+static const char *
+difference(const TokenOrder *order, JsonRecord *answer)
 {
-	ApiCall    *call;
+	static const char *const fields[] = {"user_id", "name", "scopes", "expires_at"};
+	const char *secret = record_text(answer, "token");
+	JsonRecord *active;
 
-	debt->finder = MemoryContextStrdup(ledger, finder);
-	call = debt->call = api_call_create(debt->connection, "POST", path, body);
-	if (call == NULL)
+	if (secret == NULL || secret[0] == '\0')
+		return "token";
+	if (json_object_object_get_ex(answer, "active", &active) &&
+		!json_object_get_boolean(active))
+		return "active";
+	for (int i = 0; i < (int) lengthof(fields); i++)
 	{
-		strike_debt(debt);
+		JsonRecord *asked;
+		JsonRecord *answered = NULL;
+
+		if (!json_object_object_get_ex(order->asked, fields[i], &asked))
+			continue;
+		(void) json_object_object_get_ex(answer, fields[i], &answered);
+		if (!is_as_asked(asked, answered))
+			return fields[i];
+	}
+	return NULL;
+}
+
+/* Fails the transaction for a token that is not what was asked for. */
+static void
+check_answer(const Debt *debt, const TokenOrder *order, JsonRecord *answer)
+{
+	const char *field = difference(order, answer);
+
+	if (field)
 		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	}
-	api_call_start(call);
-	api_wait(&debt->call, 1);
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("could not %s on server \"%s\": GitLab has created a different token",
+						order->action, debt->connection->server_name),
+				 errdetail("The new token " INT64_FORMAT " differs in the field \"%s\".",
+						   debt->id, field),
+				 errhint("The rollback revokes the new token%s.",
+						 order->old_id ? ", and the old one stays" : "")));
+}
 
-	switch (api_call_judge(call))
+/* Whether an error is about what GitLab has sent, not about server or user. */
+static bool
+is_about_data(int sqlstate)
+{
+	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION ||
+		sqlstate == ERRCODE_PROTOCOL_VIOLATION;
+}
+
+/*
+ * Whether a field of an answer can be read.  A conversion that fails for what
+ * it is given has nothing to clean up.  Raises all other errors, such as that
+ * of a cancel.
+ */
+static bool
+is_readable(const Resource *resource, const ResourceField *field,
+			JsonRecord *answer)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool readable = true;
+
+	PG_TRY();
 	{
-		case API_SUCCEEDED:
-			if (resource_id(call->record, id))
-				break;
-			call->problem = "The answer has no valid field \"id\"";
-			report_lost(debt, call, action, finder);
-		case API_LOST:
-			report_lost(debt, call, action, finder);
-		case API_REFUSED:
-		case API_FAILED:
-			debt->call = NULL;
-			api_adopt(change->client, call);
-			strike_debt(debt);
-			api_check(call, action);
+		bool		isnull;
+
+		(void) record_datum(resource, field, answer, &isnull);
 	}
+	PG_CATCH();
+	{
+		if (!is_about_data(geterrcode()))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		readable = false;
+	}
+	PG_END_TRY();
+	return readable;
+}
+
+/*
+ * Takes out of an answer what cannot be read, and returns the name of such a field,
+ * or NULL.  After a native rotation, the secret beside it must not be lost to an
+ * error about a date.
+ */
+static const char *
+drop_unreadable(const Resource *resource, JsonRecord *answer)
+{
+	const char *dropped = NULL;
+
+	for (int i = 0; i < resource->nfields; i++)
+		if (!is_readable(resource, &resource->fields[i], answer))
+		{
+			dropped = resource->fields[i].name;
+			json_object_object_del(answer, dropped);
+		}
+	return dropped;
+}
+
+/*
+ * Warns that the answer to a native rotation, which nothing can undo, differs in a
+ * field from what was asked for.
+ */
+static void
+warn_of_answer(const Debt *debt, const TokenOrder *order, JsonRecord *answer,
+			   const char *field)
+{
+	int64		id = 0;
+
+	(void) record_integer(answer, "id", &id);
+	ereport(WARNING,
+			(errcode(ERRCODE_GITLAB_ANSWER_DIFFERS),
+			 errmsg("the rotation of %s " INT64_FORMAT " to " INT64_FORMAT " on server \"%s\" differs from the request",
+					debt->resource->singular, order->old_id, id,
+					debt->connection->server_name),
+			 errdetail("GitLab's answer differs in the field \"%s\".", field),
+			 errhint("Store the secret that is returned, and look for the successor: %s",
+					 debt->finder)));
+}
+
+/*
+ * Sends the POST that a new debt is about.  The debt is entered first: if an
+ * interrupt comes before the answer, the rollback waits for that and deals with
+ * what was created.
+ */
+static void
+send_post(const RemoteChange *change, Debt *debt, const TokenOrder *order)
+{
+	note_order(change, debt, order);
+	debt->call = api_call_create(debt->connection, "POST", order->path,
+								 order->body);
+	if (debt->call == NULL)
+		memory_report_exhausted();
+	debt->call->resource = debt->resource;
+	ledger_note_post(debt);
+	ledger_enter(debt);
+	api_call_start(debt->call);
+}
+
+/*
+ * Takes the answer to a POST, which has come, or will not: what GitLab answered,
+ * secret included, in the current memory context.  NULL: the debt is lost, or
+ * GitLab has created nothing.  report_post() or forget_post() follows then.
+ */
+static JsonRecord *
+take_answer(const RemoteChange *change, Debt *debt, const TokenOrder *order)
+{
+	ApiCall    *call = debt->call;
+	JsonRecord *answer;
+	const char *secret;
+	int64		id;
+
+	if (ledger_believes(debt, &id))
+	{
+		answer = record_copy(call->record);
+		record_name_containers(answer, debt->resource,
+							   order->place->containers);
+		secret = record_text(call->record, "token");
+		if (secret)
+			debt->secret = MemoryContextStrdup(ledger.context, secret);
+		ledger_assign_token(debt, id);
+		ledger_note_shown(debt->connection, id);
+		/* nothing can fail any more: the client goes before the debt */
+		api_adopt(change->client, call);
+		api_statistics(change->client)->changes_sent++;
+		ledger_set_state(debt, DEBT_OWED);
+		if (debt->kind == DEBT_ROTATED)
+			ledger.destroyed = true;
+		return answer;
+	}
+	if (api_verdict(call) == API_DONE || api_is_lost(call))
+	{
+		/* the answer may have shown GitLab's clock */
+		note_order(change, debt, order);
+		ledger_set_state(debt, DEBT_LOST);
+		if (debt->kind == DEBT_ROTATED)
+			ledger.destroyed = true;
+		/* a secret that has come must not be thrown away */
+		if (debt->kind == DEBT_ROTATED && api_verdict(call) == API_DONE &&
+			json_object_is_type(call->record, json_type_object) &&
+			record_text(call->record, "token"))
+			return record_copy(call->record);
+	}
+	return NULL;
+}
+
+/* Strikes off a debt of which nothing came; its call is the client's from then on. */
+static ApiCall *
+forget_post(const RemoteChange *change, Debt *debt)
+{
+	ApiCall    *call = debt->call;
+
 	debt->call = NULL;
 	api_adopt(change->client, call);
-	debt->secret_hash = resource_text_hash(call->record, "token");
-	assign_token(debt, *id);
+	ledger_strike(debt);
 	return call;
+}
+
+/* Raises the error of a POST that has no answer to be taken. */
+pg_noreturn static void
+report_post(const RemoteChange *change, Debt *debt, const TokenOrder *order)
+{
+	ApiCall    *call;
+
+	if (debt->state == DEBT_LOST)
+		report_lost(debt, order->action);
+	call = forget_post(change, debt);
+	/* where there is a container, 401 may be about the role in it */
+	if (debt->resource->containers[0])
+		(void) api_means_closed(change->client, call);
+	api_report(call, order->action);
+}
+
+/* Sends the POST that a new debt is about, and takes its answer. */
+static JsonRecord *
+post(const RemoteChange *change, Debt *debt, const TokenOrder *order)
+{
+	JsonRecord *answer;
+
+	send_post(change, debt, order);
+	api_wait(&debt->call, 1);
+	answer = take_answer(change, debt, order);
+	if (answer == NULL)
+		report_post(change, debt, order);
+	return answer;
+}
+
+/* Notes a token that was created in the audit trail. */
+static void
+log_creation(Debt *debt, const TokenOrder *order, JsonRecord *answer)
+{
+	ledger_describe(debt, answer);
+	if (order->old_id)
+		ledger_log(debt, order->old_id,
+				   psprintf("replaced by " INT64_FORMAT, debt->id));
+	else
+		ledger_log(debt, debt->id, "created");
+}
+
+/* Creates a token, at once.  Returns GitLab's answer and the token's id. */
+JsonRecord *
+posting_create(const RemoteChange *change, const TokenOrder *order, int64 *id)
+{
+	Debt	   *debt = ledger_make_debt(change, order->place, DEBT_CREATED,
+										DEBT_ASKED);
+	JsonRecord *answer = post(change, debt, order);
+
+	*id = debt->id;
+	check_answer(debt, order, answer);
+	log_creation(debt, order, answer);
+	return answer;
+}
+
+typedef struct CreationBatch
+{
+	Batch		batch;
+	const RemoteChange *change;
+	Creation   *creations;
+	int			ncreations;
+	int			nsent;
+} CreationBatch;
+
+static void *
+next_creation(Batch *batch, ApiCall **call)
+{
+	CreationBatch *all = (CreationBatch *) batch;
+	Creation   *creation = &all->creations[all->nsent];
+	Debt	   *debt;
+
+	if (all->nsent == all->ncreations)
+		return NULL;
+	debt = ledger_make_debt(all->change, creation->order.place, DEBT_CREATED,
+							DEBT_ASKED);
+	send_post(all->change, debt, &creation->order);
+	creation->debt = debt;
+	all->nsent++;
+	*call = debt->call;
+	return creation;
+}
+
+static bool
+finish_creation(Batch *batch, void *item)
+{
+	Creation   *creation = item;
+
+	creation->answer = take_answer(((CreationBatch *) batch)->change,
+								   creation->debt, &creation->order);
+	if (creation->answer == NULL)
+		return false;
+	if (difference(&creation->order, creation->answer) == NULL)
+		log_creation(creation->debt, &creation->order, creation->answer);
+	return true;
 }
 
 /*
- * Creates a token by a POST, at once.  finder is the SELECT that finds the
- * token should the answer be lost.  Returns the call with GitLab's answer,
- * secret included, which belongs to the client, and the token's id.
+ * Creates tokens, as many at a time as the table's concurrency says.  After a
+ * failure no more are asked for, all that were are waited for, and then the first
+ * failure is the error: it is known of each token whether it exists.
  */
-ApiCall *
-transaction_create(const RemoteChange *change, const char *path,
-				   const char *body, const char *action, const char *finder,
-				   int64 *id)
+void
+posting_create_all(const RemoteChange *change, Creation *creations, int ncreations)
 {
-	Debt	   *debt = enter_debt(change, DEBT_CREATED);
-	ApiCall    *call = post_for_debt(change, debt, path, body, action, finder,
-									 id);
+	CreationBatch all = {
+		.batch = {
+			.connection = api_connection(change->client),
+			.concurrency = change->settings->concurrency,
+			.next = next_creation,
+			.finish = finish_creation
+		},
+		.change = change,
+		.creations = creations,
+		.ncreations = ncreations
+	};
+	Creation   *failed = NULL;
 
-	log_change(debt, "created");
-	return call;
+	batch_run(&all.batch, NULL);
+	for (int i = 0; i < all.nsent; i++)
+	{
+		if (creations[i].answer)
+			continue;
+		/* a lost answer matters more than a refusal */
+		if (failed == NULL || (failed->debt->state != DEBT_LOST &&
+							   creations[i].debt->state == DEBT_LOST))
+		{
+			if (failed)
+				forget_post(change, failed->debt);
+			failed = &creations[i];
+		}
+		else if (creations[i].debt->state != DEBT_LOST)
+			forget_post(change, creations[i].debt);
+		else
+			/* the error is about another one: a warning is to tell of this */
+			creations[i].debt->level = NO_LEVEL;
+	}
+	if (failed)
+		report_post(change, failed->debt, &failed->order);
+	for (int i = 0; i < ncreations; i++)
+		check_answer(creations[i].debt, &creations[i].order,
+					 creations[i].answer);
 }
 
-/* The same for GitLab's own rotation, which nothing can undo. */
-ApiCall *
-transaction_rotate(const RemoteChange *change, int64 old_id, const char *body,
-				   const char *finder, int64 *id)
+/* Has GitLab rotate a token, which nothing can undo.  Returns what GitLab answered. */
+JsonRecord *
+posting_rotate(const RemoteChange *change, const TokenOrder *order)
 {
-	Debt	   *debt = enter_debt(change, DEBT_ROTATED);
-	char		path[80];
-	ApiCall    *call;
+	Debt	   *debt = ledger_make_debt(change, order->place, DEBT_ROTATED,
+										DEBT_ASKED);
+	JsonRecord *answer;
+	const char *field;
 
-	debt->other_id = old_id;
-	snprintf(path, sizeof(path), "%s/" INT64_FORMAT "/rotate",
-			 resource_tokens->path, old_id);
-	call = post_for_debt(change, debt, path, body,
-						 psprintf("rotate personal access token " INT64_FORMAT, old_id),
-						 finder, id);
-	log_change(debt, psprintf("created in place of " INT64_FORMAT ", which is revoked,",
-							  old_id));
-	return call;
+	answer = post(change, debt, order);
+	field = debt->id == 0 ? ledger_shows_old(debt, answer) :
+		difference(order, answer);
+	if (field)
+		(void) drop_unreadable(debt->resource, answer);
+	else
+		field = drop_unreadable(debt->resource, answer);
+	if (field)
+		warn_of_answer(debt, order, answer, field);
+	ledger_describe(debt, answer);
+	ledger_log(debt, order->old_id, debt->id ?
+			   psprintf("replaced by " INT64_FORMAT " and revoked", debt->id) :
+			   "replaced by one whose id is not known, and revoked");
+	return answer;
 }

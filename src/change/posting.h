@@ -13,14 +13,40 @@
 #ifndef GITLAB_PAT_POSTING_H
 #define GITLAB_PAT_POSTING_H
 
-#include "change/queue.h"
-#include "gitlab/call.h"
+#include "change/ledger.h"
+#include "change/place.h"
 
-extern ApiCall *transaction_create(const RemoteChange *change, const char *path,
-								   const char *body, const char *action,
-								   const char *finder, int64 *id);
-extern ApiCall *transaction_rotate(const RemoteChange *change, int64 old_id,
-								   const char *body, const char *finder,
-								   int64 *id);
+/* A token that is asked for. */
+typedef struct TokenOrder
+{
+	const TokenPlace *place;
+	const char *path;
+	const char *body;
+	const char *action;			/* completes "could not ... on server" */
+	int64		old_id;			/* of the token that it replaces; 0: none */
+	int64		owner;			/* 0: not known */
+	bool		finds_by_owner; /* its SELECT names the owner */
+	const char *name;			/* or NULL */
+	JsonRecord *asked;			/* the fields that the answer must have */
+} TokenOrder;
+
+/* One of several tokens that are created at a time. */
+typedef struct Creation
+{
+	TokenOrder	order;
+	Debt	   *debt;			/* NULL: not sent yet */
+	JsonRecord *answer;			/* what GitLab answered */
+} Creation;
+
+/*
+ * These raise errors.  What GitLab answered, secret included, is in the current memory
+ * context.
+ */
+extern JsonRecord *posting_create(const RemoteChange *change,
+								  const TokenOrder *order, int64 *id);
+extern void posting_create_all(const RemoteChange *change,
+							   Creation *creations, int ncreations);
+extern JsonRecord *posting_rotate(const RemoteChange *change,
+								  const TokenOrder *order);
 
 #endif							/* GITLAB_PAT_POSTING_H */

@@ -10,27 +10,26 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "change/audit.h"
+#include "change/container.h"
 #include "change/queue.h"
-#include "change/variables.h"
 #include "common/hashfn.h"
-#include "gitlab/client.h"
+#include "compat.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/record.h"
-#include "http/request.h"
+#include "gitlab/text.h"
+#include "http/memory.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* The queue of the current transaction. */
-MemoryContext context = NULL;	/* holds all of the following */
-dlist_head	objects = DLIST_STATIC_INIT(objects);
-dlist_head	writes = DLIST_STATIC_INIT(writes);
-dlist_head	sent = DLIST_STATIC_INIT(sent);
-static HTAB *families = NULL;	/* of Siblings */
-static int	nobjects = 0;		/* ever entered, for their numbers */
+WriteQueue	write_queue = {
+	.objects = DLIST_STATIC_INIT(write_queue.objects),
+	.writes = DLIST_STATIC_INIT(write_queue.writes),
+	.sent = DLIST_STATIC_INIT(write_queue.sent)
+};
 
-const WriteWords kinds[] = {
+const WriteWords write_words[] = {
 	[WRITE_CREATE] = {"created", "create", "POST", "DELETE"},
 	[WRITE_CHANGE] = {"changed", "change", "PUT", "PUT"},
 	[WRITE_DELETE] = {"deleted", "delete", "DELETE", "POST"},
@@ -58,7 +57,7 @@ free_write(QueuedWrite *write)
 {
 	if (write->call)
 		api_call_free(write->call);
-	resource_free_record(write->fields);
+	record_free(write->fields);
 	wipe(write->body);
 	wipe(write->undo_body);
 	wipe(write->old_value);
@@ -70,9 +69,10 @@ free_object(QueuedObject *object)
 {
 	if (object->call)
 		api_call_free(object->call);
-	resource_free_record(object->row);
-	resource_free_record(object->shown);
-	resource_free_record(object->state);
+	record_free(object->row);
+	record_free(object->shown);
+	record_free(object->found);
+	record_free(object->others);
 }
 
 /* Forgets everything; what was sent and not answered is given up. */
@@ -81,24 +81,103 @@ queue_close(void)
 {
 	dlist_iter	iter;
 
-	if (context == NULL)
+	if (write_queue.context == NULL)
 		return;
-	dlist_foreach(iter, &writes)
+	dlist_foreach(iter, &write_queue.writes)
 		free_write(write_of(iter.cur));
-	dlist_foreach(iter, &objects)
+	dlist_foreach(iter, &write_queue.objects)
 		free_object(object_of(iter.cur));
-	dlist_init(&writes);
-	dlist_init(&objects);
-	dlist_init(&sent);
-	families = NULL;
-	nobjects = 0;
-	MemoryContextReset(context);
+	dlist_init(&write_queue.writes);
+	dlist_init(&write_queue.objects);
+	dlist_init(&write_queue.sent);
+	write_queue.families = NULL;
+	write_queue.nobjects = 0;
+	MemoryContextReset(write_queue.context);
+	container_forget();
+}
+
+/* Asserts what the states of objects and writes say; for the callbacks. */
+void
+queue_assert(void)
+{
+#ifdef USE_ASSERT_CHECKING
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &write_queue.writes)
+	{
+		QueuedWrite *write = write_of(iter.cur);
+
+		Assert((write->state == WRITE_QUEUED) == (write->sent_link.next == NULL));
+		Assert(write->state != WRITE_SENT || write->call);
+		Assert(write->state != WRITE_QUEUED || write->call == NULL);
+	}
+	dlist_foreach(iter, &write_queue.objects)
+	{
+		QueuedObject *object = object_of(iter.cur);
+
+		Assert((object->state == OBJECT_READING) == (object->call != NULL));
+		Assert(!dlist_is_empty(&object->writes));
+	}
+#endif
+}
+
+#define BIT(state) (1 << (state))
+
+/* Moves a write to another state, as the table in queue.h says. */
+void
+queue_set_write_state(QueuedWrite *write, WriteState next)
+{
+	static const int allowed[] = {
+		[WRITE_QUEUED] = BIT(WRITE_SENT),
+		[WRITE_SENT] = BIT(WRITE_DONE) | BIT(WRITE_REFUSED) | BIT(WRITE_UNKNOWN),
+		[WRITE_DONE] = 0,
+		[WRITE_REFUSED] = BIT(WRITE_SENT),
+		[WRITE_UNKNOWN] = BIT(WRITE_SENT),
+	};
+
+	Assert(allowed[write->state] & BIT(next));
+	(void) allowed;
+	if (write->state == WRITE_QUEUED)
+		dlist_push_tail(&write_queue.sent, &write->sent_link);
+	write->state = next;
+}
+
+/* Moves an object to another state, as the table in queue.h says. */
+void
+queue_set_object_state(QueuedObject *object, ObjectState next)
+{
+	static const int allowed[] = {
+		[OBJECT_UNREAD] = BIT(OBJECT_READING) | BIT(OBJECT_READ),
+		[OBJECT_READING] = BIT(OBJECT_UNREAD) | BIT(OBJECT_READ),
+		[OBJECT_READ] = BIT(OBJECT_REMOVED),
+		[OBJECT_REMOVED] = 0,
+	};
+
+	Assert(allowed[object->state] & BIT(next));
+	(void) allowed;
+	object->state = next;
+}
+
+#undef BIT
+
+/* Whatever is under way is not sent again, and what was not sent never is. */
+void
+queue_stop(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &write_queue.writes)
+		if (write_of(iter.cur)->call)
+			api_last_attempt(write_of(iter.cur)->call);
+	dlist_foreach(iter, &write_queue.objects)
+		if (object_of(iter.cur)->call)
+			api_last_attempt(object_of(iter.cur)->call);
 }
 
 bool
 queue_is_empty(void)
 {
-	return dlist_is_empty(&writes);
+	return dlist_is_empty(&write_queue.writes);
 }
 
 /* Forgets one write that was not sent, and its object if that was the last. */
@@ -110,7 +189,7 @@ drop_write(QueuedWrite *write)
 	dlist_delete(&write->link);
 	dlist_delete(&write->same_object);
 	free_write(write);
-	pfree(write->role);
+	pfree(write->who);
 	if (write->old_variant)
 		pfree(write->old_variant);
 	if (write->new_variant)
@@ -124,6 +203,7 @@ drop_write(QueuedWrite *write)
 	if (object->variant)
 		pfree(object->variant);
 	pfree(object->name);
+	pfree(unconstify(char *, object->container));
 	pfree(object);
 }
 
@@ -133,7 +213,7 @@ queue_end_subtransaction(int level, bool aborted)
 {
 	dlist_mutable_iter iter;
 
-	dlist_foreach_modify(iter, &writes)
+	dlist_foreach_modify(iter, &write_queue.writes)
 	{
 		QueuedWrite *write = write_of(iter.cur);
 
@@ -144,34 +224,32 @@ queue_end_subtransaction(int level, bool aborted)
 			continue;
 		drop_write(write);
 	}
-	if (dlist_is_empty(&writes))
+	if (dlist_is_empty(&write_queue.writes))
 		queue_close();
 }
 
 /* A copy of a record that belongs to the caller.  Raises errors. */
 JsonRecord *
-copy_record(JsonRecord *record)
+queue_copy(JsonRecord *record)
 {
 	JsonRecord *copy = NULL;
 
 	if (json_object_deep_copy(record, &copy, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		memory_report_exhausted();
 	return copy;
 }
 
 /* GitLab shows no value of what is hidden. */
 void
-hide_value(JsonRecord *record)
+queue_hide_value(JsonRecord *record)
 {
 	JsonRecord *hidden;
 
 	if (json_object_object_get_ex(record, "hidden", &hidden) &&
 		json_object_get_boolean(hidden))
 	{
-		json_object_object_add(record, "value", NULL);
-		json_object_object_add(record, "masked", json_object_new_boolean(true));
+		record_add(record, "value", NULL);
+		record_add(record, "masked", record_checked(json_object_new_boolean(true)));
 	}
 }
 
@@ -180,7 +258,7 @@ hide_value(JsonRecord *record)
  * they are wiped with each of the records.
  */
 void
-put_over(JsonRecord *record, JsonRecord *fields)
+queue_put_over(JsonRecord *record, JsonRecord *fields)
 {
 	struct json_object_iterator it = json_object_iter_begin(fields);
 	struct json_object_iterator end = json_object_iter_end(fields);
@@ -189,21 +267,26 @@ put_over(JsonRecord *record, JsonRecord *fields)
 	{
 		JsonRecord *value = json_object_iter_peek_value(&it);
 
-		json_object_object_add(record, json_object_iter_peek_name(&it),
-							   value ? copy_record(value) : NULL);
+		record_add(record, json_object_iter_peek_name(&it),
+				   value ? queue_copy(value) : NULL);
 	}
+}
+
+/* The variant that a record names; NULL if it names none. */
+const char *
+queue_named_variant(const Resource *resource, JsonRecord *record)
+{
+	return resource->variant ? record_text(record, resource->variant) : NULL;
 }
 
 /* The variant of a record: which of several objects with its key. */
 const char *
-variant_of(const Resource *resource, JsonRecord *record)
+queue_variant(const Resource *resource, JsonRecord *record)
 {
-	const char *variant = resource_text(record, resource->variant);
+	const char *variant = queue_named_variant(resource, record);
 
 	/* what a server that knows no variants has is the usual one */
-	if (variant == NULL)
-		variant = "*";
-	return variant;
+	return variant ? variant : "*";
 }
 
 static uint32
@@ -228,54 +311,77 @@ compare_siblings(const void *a, const void *b, Size size)
 		strcmp(x->container, y->container) != 0 || strcmp(x->key, y->key) != 0;
 }
 
-/* The objects in the queue that have a record's container and key. */
+/*
+ * The objects in the queue that have a record's container and key.  May ask GitLab
+ * whether two names are of one container.
+ */
 Siblings *
-find_siblings(Oid serverid, const Resource *resource, JsonRecord *record)
+queue_siblings(ApiClient *client, Oid serverid, const Resource *resource,
+			   JsonRecord *record)
 {
 	SiblingsKey key = {.serverid = serverid, .resource = resource,
-		.container = resource_text(record, resource->container),
-		.key = resource_text(record, resource->key)
+		.container = container_of(resource, record),
+		.key = record_text(record, resource->key)
 	};
 
-	if (families == NULL || key.container == NULL || key.key == NULL)
+	if (write_queue.families == NULL || key.container == NULL || key.key == NULL)
 		return NULL;
-	return hash_search(families, &key, HASH_FIND, NULL);
+	key.container = container_known_as(client, serverid, resource,
+									   key.container);
+	return hash_search(write_queue.families, &key, HASH_FIND, NULL);
 }
 
-/* The same; makes them if there are none.  In the queue's context. */
+/*
+ * The objects in the queue that have a record's container and key, in the queue's
+ * context; makes a set without objects if there is none.
+ */
 static Siblings *
-enter_siblings(Oid serverid, const Resource *resource, JsonRecord *record)
+enter_siblings(ApiClient *client, Oid serverid, const Resource *resource,
+			   JsonRecord *record)
 {
 	HASHCTL		ctl = {.keysize = sizeof(SiblingsKey), .entrysize = sizeof(Siblings),
-		.hash = hash_siblings, .match = compare_siblings, .hcxt = context
+		.hash = hash_siblings, .match = compare_siblings, .hcxt = write_queue.context
 	};
 	SiblingsKey key = {.serverid = serverid, .resource = resource};
-	Siblings   *siblings = find_siblings(serverid, resource, record);
+	Siblings   *siblings = queue_siblings(client, serverid, resource, record);
 
+	if (resource->containers[0])
+		container_note(client, serverid, resource,
+					   container_of(resource, record));
 	if (siblings)
 		return siblings;
-	if (families == NULL)
-		families = hash_create("gitlab_pat_fdw families", 64, &ctl,
-							   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
-							   HASH_CONTEXT);
-	key.container = pstrdup(resource_text(record, resource->container));
-	key.key = pstrdup(resource_text(record, resource->key));
-	siblings = hash_search(families, &key, HASH_ENTER, NULL);
+	if (write_queue.families == NULL)
+		write_queue.families = hash_create("gitlab_pat_fdw families", 64, &ctl,
+										   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
+										   HASH_CONTEXT);
+	key.container = pstrdup(container_known_as(client, serverid, resource,
+											   container_of(resource, record)));
+	key.key = pstrdup(record_text(record, resource->key));
+	siblings = hash_search(write_queue.families, &key, HASH_ENTER, NULL);
 	dlist_init(&siblings->objects);
 	siblings->come_last = false;
 	return siblings;
 }
 
 QueuedWrite *
-last_write(QueuedObject *object)
+queue_first_write(const QueuedObject *object)
 {
-	return own_write(dlist_tail_node(&object->writes));
+	return own_write(object->writes.head.next);
 }
 
-char *
-server_text(const char *utf8)
+QueuedWrite *
+queue_last_write(const QueuedObject *object)
 {
-	return pg_any_to_server(utf8, strlen(utf8), PG_UTF8);
+	return own_write(object->writes.head.prev);
+}
+
+/* A name of GitLab's for messages, palloc'ed.  Raises errors. */
+char *
+queue_shown_name(const Connection *connection, const char *utf8)
+{
+	Secrets		secrets = {.credential = connection->credential};
+
+	return text_shown_name(utf8, &secrets);
 }
 
 /* Enters an object, not yet with a write.  In the queue's context. */
@@ -283,22 +389,31 @@ static QueuedObject *
 make_object(const RemoteChange *change, const Resource *resource,
 			JsonRecord *record, bool exists)
 {
+	Connection *connection = api_connection(change->client);
 	QueuedObject *object = palloc0(sizeof(QueuedObject));
-	const char *variant = variant_of(resource, record);
+	const char *variant = queue_variant(resource, record);
 	char	   *suffix = strcmp(variant, "*") == 0 ? "" :
-		psprintf(" (%s)", server_text(variant));
+		psprintf(" (%s)", queue_shown_name(connection, variant));
 
-	object->siblings = enter_siblings(api_connection(change->client)->serverid,
+	if (resource->containers[0])
+		resource_check_name(resource, resource->containers[0],
+							record_text(record, resource->containers[0]));
+	resource_check_name(resource, resource->key,
+						record_text(record, resource->key));
+	object->siblings = enter_siblings(change->client, connection->serverid,
 									  resource, record);
 	object->serverid = object->siblings->key.serverid;
 	object->resource = resource;
-	object->container = object->siblings->key.container;
+	object->container = pstrdup(container_of(resource, record));
 	object->key = object->siblings->key.key;
 	object->variant = exists ? pstrdup(variant) : NULL;
-	object->name = psprintf("%s \"%s\"%s of \"%s\"", resource->singular,
-							server_text(object->key), suffix,
-							server_text(object->container));
-	object->row = exists ? copy_record(record) : NULL;
+	object->name = psprintf("%s \"%s\"%s%s", resource->singular,
+							queue_shown_name(connection, object->key), suffix,
+							resource->containers[0] ?
+							psprintf(" of \"%s\"",
+									 queue_shown_name(connection, object->container)) :
+							"");
+	object->row = exists ? queue_copy(record) : NULL;
 	dlist_init(&object->writes);
 	return object;
 }
@@ -308,21 +423,21 @@ make_object(const RemoteChange *change, const Resource *resource,
  * when nothing can fail any more.
  */
 void
-enter_write(const RemoteChange *change, const Resource *resource,
-			QueuedObject *object, JsonRecord *row, WriteKind kind,
-			JsonRecord *fields, const char *body)
+queue_enter(const RemoteChange *change, QueuedObject *object,
+			JsonRecord *row, WriteKind kind, JsonRecord *fields,
+			const char *body)
 {
-	char	   *role = GetUserNameFromId(change->userid, true);
+	const Resource *resource = change->settings->resource;
 	QueuedWrite *write;
 	bool		is_new = object == NULL;
 	const char *moved = NULL;
 	MemoryContext saved;
 
-	if (context == NULL)
-		context = AllocSetContextCreate(TopMemoryContext,
-										"gitlab_pat_fdw queue",
-										ALLOCSET_DEFAULT_SIZES);
-	saved = MemoryContextSwitchTo(context);
+	if (write_queue.context == NULL)
+		write_queue.context = AllocSetContextCreate(TopMemoryContext,
+													"gitlab_pat_fdw queue",
+													ALLOCSET_DEFAULT_SIZES);
+	saved = MemoryContextSwitchTo(write_queue.context);
 	if (is_new)
 		object = make_object(change, resource, row, kind != WRITE_CREATE);
 	write = palloc0(sizeof(QueuedWrite));
@@ -331,36 +446,34 @@ enter_write(const RemoteChange *change, const Resource *resource,
 	write->level = GetCurrentTransactionNestLevel();
 	write->cid = change->cid;
 	write->userid = change->userid;
-	write->role = pstrdup(role ? role : "?");
+	write->who = audit_who(change->userid);
 	write->body = body ? pstrdup(body) : NULL;
 	if (kind != WRITE_CREATE)
 		write->old_variant = pstrdup(is_new ? object->variant :
-									 final_variant(object));
+									 queue_last_write(object)->new_variant);
 	if (kind != WRITE_DELETE)
 	{
-		moved = resource_text(fields, resource->variant);
-		write->new_variant = pstrdup(moved ? moved : write->old_variant);
+		moved = queue_named_variant(resource, fields);
+		write->new_variant = pstrdup(moved ? moved :
+									 kind == WRITE_CREATE ?
+									 queue_variant(resource, fields) :
+									 write->old_variant);
 	}
 	write->connection = api_connection(change->client);
-	write->fields = fields ? copy_record(fields) : NULL;
+	write->fields = fields ? queue_copy(fields) : NULL;
 	(void) connection_retain(write->connection);
 	MemoryContextSwitchTo(saved);
 
 	if (is_new)
 	{
-		object->number = ++nobjects;
-		dlist_push_tail(&objects, &object->link);
+		object->number = ++write_queue.nobjects;
+		dlist_push_tail(&write_queue.objects, &object->link);
 		dlist_push_tail(&object->siblings->objects, &object->sibling);
 	}
 	dlist_push_tail(&object->writes, &write->same_object);
-	dlist_push_tail(&writes, &write->link);
+	dlist_push_tail(&write_queue.writes, &write->link);
+	api_statistics(change->client)->changes_pending++;
 }
-
-
-/* ----------
- * Requests
- * ----------
- */
 
 /*
  * A call about an object: its method, the variant that selects it (NULL: it is
@@ -368,22 +481,16 @@ enter_write(const RemoteChange *change, const Resource *resource,
  * no error: path was made before.
  */
 ApiCall *
-make_call(QueuedObject *object, Connection *connection, const char *method,
-		  const char *path, const char *variant, const char *body)
+queue_call(const QueuedObject *object, Connection *connection, const char *method,
+		   const char *path, const char *variant, const char *body)
 {
 	ApiCall    *call = api_call_create(connection, method, path, body);
 
 	if (call == NULL)
 		return NULL;
 	call->resource = object->resource;
-	if (variant)
-		http_add_parameter(call->exchange, object->resource->variant_parameter,
-						   variant);
+	if (variant && object->resource->variant)
+		api_add_parameter(call, object->resource->variant_parameter,
+						  variant);
 	return call;
-}
-
-QueuedWrite *
-first_write(const QueuedObject *object)
-{
-	return own_write(object->writes.head.next);
 }

@@ -18,23 +18,8 @@
 #ifndef GITLAB_PAT_QUEUE_H
 #define GITLAB_PAT_QUEUE_H
 
-#include "gitlab/call.h"
-#include "gitlab/client.h"
-#include "gitlab/connection.h"
-#include "gitlab/record.h"
-#include "gitlab/resources.h"
+#include "change/participant.h"
 #include "lib/ilist.h"
-#include "utils/hsearch.h"
-
-/* Who changes something, through which table: for the books and messages. */
-typedef struct RemoteChange
-{
-	ApiClient  *client;
-	Oid			userid;
-	CommandId	cid;			/* the changing command's */
-	const char *table;			/* qualified and quoted */
-	const char *id_column;		/* quoted */
-} RemoteChange;
 
 typedef enum WriteKind
 {
@@ -43,16 +28,48 @@ typedef enum WriteKind
 	WRITE_DELETE
 } WriteKind;
 
+/*
+ * The states of a write.
+ *
+ *	state		event								next		function		raises
+ *	-			a statement changes an object		QUEUED		queue_enter		yes
+ *	QUEUED		its subtransaction is rolled back	(gone)		queue_end_subtransaction	no
+ *	QUEUED		the commit sends it					SENT		start_write		yes
+ *	SENT		GitLab has done it, or it deletes what is absent	DONE	learn	no
+ *	SENT		GitLab refuses, or was not asked	REFUSED		learn	no
+ *	SENT		the answer is lost					UNKNOWN		learn	no
+ *	REFUSED, UNKNOWN	there is a new credential	SENT		start_write		yes
+ */
 typedef enum WriteState
 {
 	WRITE_QUEUED,
-	WRITE_SENT,					/* and not answered, or not so that it is
-								 * known what came of it */
+	WRITE_SENT,
 	WRITE_DONE,
-	WRITE_REFUSED				/* nothing came of it */
+	WRITE_REFUSED,				/* nothing came of it */
+	WRITE_UNKNOWN				/* it may be done */
 } WriteState;
 
-/* What all objects with one key in one container share.  In UTF-8. */
+/*
+ * The states of an object: how much is known of it.
+ *
+ *	state		event								next		function		raises
+ *	-			a statement changes it				UNREAD		queue_enter		yes
+ *	UNREAD		the commit asks for it				READING		next_reading	yes
+ *	UNREAD		there is nothing to learn, or that was just read	READ	next_reading	yes
+ *	READING		GitLab has shown it, or it is absent	READ	finish_reading	yes
+ *	READING		the credential was refused			UNREAD		finish_reading	no
+ *	READING		others have its key, too			UNREAD		finish_reading	no
+ *	READ		a rollback sees to its deletion		REMOVED		undo_all		no
+ */
+typedef enum ObjectState
+{
+	OBJECT_UNREAD,
+	OBJECT_READING,
+	OBJECT_READ,
+	OBJECT_REMOVED
+} ObjectState;
+
+/* The key that all siblings share: a key in a container.  In UTF-8. */
 typedef struct SiblingsKey
 {
 	Oid			serverid;
@@ -78,7 +95,7 @@ typedef struct QueuedObject
 	Siblings   *siblings;
 	Oid			serverid;		/* as its siblings' */
 	const Resource *resource;
-	const char *container;
+	const char *container;		/* as the first statement has named it */
 	const char *key;
 	char	   *variant;		/* in GitLab; NULL: made by the transaction */
 	char	   *name;			/* for messages, in the database's encoding */
@@ -87,10 +104,11 @@ typedef struct QueuedObject
 	dlist_head	writes;
 
 	/* during the commit */
-	bool		read;
-	ApiCall    *call;			/* that reads it, or NULL */
-	JsonRecord *state;			/* in GitLab; NULL: it is not there */
-	bool		removed;		/* a rollback has seen to its deletion */
+	ObjectState state;
+	ApiCall    *call;			/* that reads it; NULL unless READING */
+	JsonRecord *found;			/* in GitLab; NULL: it is not there */
+	bool		crowded;		/* others there have its key */
+	JsonRecord *others;			/* these, as an array; or NULL */
 } QueuedObject;
 
 typedef struct QueuedWrite
@@ -104,7 +122,7 @@ typedef struct QueuedWrite
 	CommandId	cid;
 	Connection *connection;		/* one reference */
 	Oid			userid;
-	char	   *role;
+	char	   *who;			/* for the audit trail, as audit.h makes it */
 	char	   *old_variant;	/* before the write; NULL: creates */
 	char	   *new_variant;	/* after it; NULL: deletes */
 	JsonRecord *fields;			/* what it makes, or changes; or NULL */
@@ -113,8 +131,8 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
-	bool		in_doubt;		/* an attempt to carry it out, or to undo it,
-								 * may still take effect, whatever came of
+	bool		stray;			/* an attempt to carry it out, or to undo it,
+								 * may take effect yet, whatever came of
 								 * others */
 	const char *obstacle;		/* why it can't be undone, or NULL */
 	char	   *undo_path;
@@ -122,12 +140,24 @@ typedef struct QueuedWrite
 	char	   *old_value;		/* not to be told; or NULL */
 } QueuedWrite;
 
+/* The queue of the current transaction. */
+typedef struct WriteQueue
+{
+	MemoryContext context;		/* holds all of the following */
+	dlist_head	objects;
+	dlist_head	writes;			/* in the order of entering */
+	dlist_head	sent;			/* in the order of sending */
+	struct HTAB *families;		/* of Siblings */
+	int			nobjects;		/* ever entered, for their numbers */
+} WriteQueue;
+
 #define object_of(node) dlist_container(QueuedObject, link, node)
 #define sibling_of(node) dlist_container(QueuedObject, sibling, node)
 #define write_of(node) dlist_container(QueuedWrite, link, node)
 #define own_write(node) dlist_container(QueuedWrite, same_object, node)
+#define sent_write(node) dlist_container(QueuedWrite, sent_link, node)
 
-/* What a write does, in words and in HTTP. */
+/* The words and the HTTP methods for a kind of write. */
 typedef struct WriteWords
 {
 	const char *participle;
@@ -136,30 +166,41 @@ typedef struct WriteWords
 	const char *undo_method;
 } WriteWords;
 
-/* At the end; nothing above WARNING */
+extern WriteQueue write_queue;
+extern const WriteWords write_words[];
+
+/* Keeping the queue; these raise errors */
+extern void queue_enter(const RemoteChange *change, QueuedObject *object,
+						JsonRecord *row, WriteKind kind, JsonRecord *fields,
+						const char *body);
+extern char *queue_shown_name(const Connection *connection, const char *utf8);
+
+/* Looking at it */
+extern const char *queue_variant(const Resource *resource, JsonRecord *record);
+extern const char *queue_named_variant(const Resource *resource,
+									   JsonRecord *record);
+extern Siblings *queue_siblings(ApiClient *client, Oid serverid,
+								const Resource *resource, JsonRecord *record);
+extern QueuedWrite *queue_first_write(const QueuedObject *object);
+extern QueuedWrite *queue_last_write(const QueuedObject *object);
+
+/* Records of objects; these raise errors */
+extern JsonRecord *queue_copy(JsonRecord *record);
+extern void queue_hide_value(JsonRecord *record);
+extern void queue_put_over(JsonRecord *record, JsonRecord *fields);
+
+/* Nothing of these is raised */
 extern bool queue_is_empty(void);
 extern void queue_end_subtransaction(int level, bool aborted);
+extern void queue_stop(void);
 extern void queue_close(void);
+extern void queue_assert(void);
+extern void queue_set_write_state(QueuedWrite *write, WriteState next);
+extern void queue_set_object_state(QueuedObject *object, ObjectState next);
 
-extern MemoryContext context;
-extern dlist_head objects;
-extern dlist_head writes;
-extern dlist_head sent;
-extern const WriteWords kinds[];
-extern JsonRecord *copy_record(JsonRecord *record);
-extern void hide_value(JsonRecord *record);
-extern void put_over(JsonRecord *record, JsonRecord *fields);
-extern const char *variant_of(const Resource *resource, JsonRecord *record);
-extern Siblings *find_siblings(Oid serverid, const Resource *resource,
-							   JsonRecord *record);
-extern QueuedWrite *last_write(QueuedObject *object);
-extern char *server_text(const char *utf8);
-extern void enter_write(const RemoteChange *change, const Resource *resource,
-						QueuedObject *object, JsonRecord *row, WriteKind kind,
-						JsonRecord *fields, const char *body);
-extern ApiCall *make_call(QueuedObject *object, Connection *connection,
-						  const char *method, const char *path,
-						  const char *variant, const char *body);
-extern QueuedWrite *first_write(const QueuedObject *object);
+/* Requests.  NULL when memory is short */
+extern ApiCall *queue_call(const QueuedObject *object, Connection *connection,
+						   const char *method, const char *path,
+						   const char *variant, const char *body);
 
 #endif							/* GITLAB_PAT_QUEUE_H */

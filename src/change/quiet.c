@@ -9,14 +9,14 @@
  */
 #include "postgres.h"
 
+#include "change/quiet.h"
 #include "common/string.h"
 #include "compat.h"
+#include "http/clock.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "change/quiet.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
-#include "utils/timestamp.h"
 
 bool		quiet_log_changes = true;
 
@@ -26,14 +26,13 @@ quiet_extend(Patience *patience, Connection *connection)
 {
 	/* a backend that exits has this much in all, not after each step */
 	if (patience->deadline == 0 || !proc_exit_inprogress)
-		patience->deadline =
-			TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-										connection->rollback_timeout);
+		patience->deadline = http_clock() +
+			(int64) connection->rollback_timeout * 1000;
 }
 
 /*
- * Is the time up, or has somebody asked to stop?  From then on it stays so.
- * For api_wait_quietly(), hence the type.
+ * Whether the time is up, or somebody has asked to stop.  From then on it stays
+ * so.  For api_wait_quietly(), hence the type.
  */
 bool
 quiet_exhausted(void *patience)
@@ -41,7 +40,7 @@ quiet_exhausted(void *patience)
 	Patience   *p = patience;
 
 	if (QueryCancelPending || ProcDiePending || !PostmasterIsAlive() ||
-		GetCurrentTimestamp() >= p->deadline)
+		http_clock() >= p->deadline)
 		p->exhausted = true;
 	return p->exhausted;
 }
@@ -50,7 +49,7 @@ quiet_exhausted(void *patience)
 bool
 quiet_wait(ApiCall *call, Patience *patience)
 {
-	if (call->exchange->finished)
+	if (api_finished(call))
 		return true;
 	quiet_extend(patience, call->connection);
 	return !quiet_exhausted(patience) &&
@@ -71,8 +70,8 @@ reduce_to_ascii(char *string)
  * error, so then nothing but ASCII is said; and if the level's name, which is
  * translated, is not ASCII, only the server's log is told.
  */
-void
-quiet_announce(int elevel, Announcement *announcement)
+static void
+say(int elevel, int sqlstate, Announcement *announcement)
 {
 	if (pg_get_client_encoding() != GetDatabaseEncoding())
 	{
@@ -82,10 +81,28 @@ quiet_announce(int elevel, Announcement *announcement)
 		reduce_to_ascii(announcement->detail);
 		reduce_to_ascii(announcement->hint);
 	}
+	/* interrupts wait until what is announced has been made use of */
+	HOLD_INTERRUPTS();
 	ereport(elevel,
-			(errmsg("%s", announcement->message),
+			(sqlstate ? errcode(sqlstate) : 0,
+			 errmsg("%s", announcement->message),
 			 announcement->detail[0] ?
 			 errdetail("%s", announcement->detail) : 0,
 			 announcement->hint[0] ? errhint("%s", announcement->hint) : 0,
 			 errhidestmt(true), errhidecontext(true)));
+	RESUME_INTERRUPTS();
+}
+
+/* Tells the log, and clients who ask for it, of a change. */
+void
+quiet_announce(int elevel, Announcement *announcement)
+{
+	say(elevel, 0, announcement);
+}
+
+/* Warns of what is not as it should be; warnings.h has the SQLSTATEs. */
+void
+quiet_warn(int sqlstate, Announcement *announcement)
+{
+	say(WARNING, sqlstate, announcement);
 }

@@ -14,9 +14,9 @@
 #ifndef GITLAB_PAT_QUIET_H
 #define GITLAB_PAT_QUIET_H
 
-#include "gitlab/call.h"
+#include "gitlab/client.h"
+#include "gitlab/text.h"
 #include "gitlab/words.h"
-#include "datatype/timestamp.h"
 
 /* A list of ids or names in one message, in bytes; what is more is cut. */
 #define QUIET_LIST_SIZE 1024
@@ -24,11 +24,11 @@
 /* How long quiet work may go on. */
 typedef struct Patience
 {
-	TimestampTz deadline;		/* 0: not set yet */
+	int64		deadline;		/* by http_clock(); 0: not set yet */
 	bool		exhausted;
 } Patience;
 
-/* What is said. */
+/* A message, with its detail and hint. */
 typedef struct Announcement
 {
 	char		message[QUIET_LIST_SIZE + 512];
@@ -38,7 +38,7 @@ typedef struct Announcement
 
 /* Fills a field of an Announcement called `a`. */
 #define SAY(field, ...) \
-	snprintf(a.field, sizeof(a.field), __VA_ARGS__)
+	(snprintf(a.field, sizeof(a.field), __VA_ARGS__), text_clip(a.field))
 
 extern bool quiet_log_changes;	/* gitlab_pat_fdw.log_changes */
 
@@ -46,5 +46,6 @@ extern void quiet_extend(Patience *patience, Connection *connection);
 extern bool quiet_exhausted(void *patience);
 extern bool quiet_wait(ApiCall *call, Patience *patience);
 extern void quiet_announce(int elevel, Announcement *announcement);
+extern void quiet_warn(int sqlstate, Announcement *announcement);
 
 #endif							/* GITLAB_PAT_QUIET_H */

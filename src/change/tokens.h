@@ -1,29 +1,26 @@
 /*-------------------------------------------------------------------------
  *
- * token.h
- *	  Creating, rotating and revoking personal access tokens.
- *
- * What modify.c does when the rows are tokens.  All of these run in the memory
- * context of the current row, and raise errors.
+ * tokens.h
+ *	  Creating, rotating and revoking tokens: a participant.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
  */
-#ifndef GITLAB_PAT_TOKEN_H
-#define GITLAB_PAT_TOKEN_H
+#ifndef GITLAB_PAT_TOKENS_H
+#define GITLAB_PAT_TOKENS_H
 
-#include "fdw/modify.h"
+#include "change/participant.h"
 
-extern void token_check_native_rotation(PlannerInfo *root, Index rtindex,
-										Relation rel,
-										const ResourceField **fields);
-extern void token_check_expiry(Datum expires_at);
-extern void token_begin(GitLabModify *modify);
-extern TupleTableSlot *token_insert(GitLabModify *modify, TupleTableSlot *slot,
-									const ResourceValue *values, int nvalues);
-extern TupleTableSlot *token_update(GitLabModify *modify, TupleTableSlot *row,
-									TupleTableSlot *slot);
-extern bool token_delete(GitLabModify *modify, TupleTableSlot *row);
+extern int	tokens_max_changes; /* gitlab_pat_fdw.max_changes */
+extern bool tokens_keep_replaced;	/* gitlab_pat_fdw.keep_replaced */
 
-#endif							/* GITLAB_PAT_TOKEN_H */
+/* Raises an error if the transaction may not change so many tokens more. */
+extern void tokens_check_limit(int64 more);
+
+extern void tokens_delete_by_secret(ApiClient *client, JsonRecord *token,
+									int64 id);
+
+extern const Participant tokens_participant;
+
+#endif							/* GITLAB_PAT_TOKENS_H */

@@ -3,6 +3,20 @@
  * transaction.c
  *	  What commit and rollback do, and how the transaction's own scans see it.
  *
+ * These are the only transaction callbacks.  What they do, in this order:
+ *
+ *	PRE_COMMIT	all participants check; then variables are written, and tokens
+ *				that DELETE named are revoked.  The commit will be durable.  An
+ *				error fails the transaction.
+ *	COMMIT		tokens that UPDATE replaced are revoked, and those that rolled-back
+ *				subtransactions created
+ *	ABORT		what was not sent is not sent any more, and what was sent is waited
+ *				for; then variables are restored, and tokens that the transaction
+ *				created are revoked
+ *
+ * From COMMIT on, and in ABORT, nothing is raised above WARNING.  Each participant
+ * says how it does its part.
+ *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
  *-------------------------------------------------------------------------
@@ -10,17 +24,53 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "change/ledger.h"
-#include "change/payment.h"
-#include "change/queue.h"
-#include "change/variables.h"
-#include "change/writing.h"
+#include "change/tokens.h"
 #include "change/transaction.h"
-#include "gitlab/client.h"
-#include "gitlab/record.h"
-#include "http/engine.h"
+#include "change/variables.h"
+#include "compat.h"
+#include "gitlab/recent.h"
 
-int			transaction_max_changes = 100;
+/* In the order in which they write, pay and settle. */
+static const Participant *const participants[] = {
+	&variables_participant,
+	&tokens_participant
+};
+
+#define foreach_participant(p) \
+	for (const Participant *const *p##_ = participants, *p; /* NOLINT */ \
+		 p##_ < participants + lengthof(participants) && (p = *p##_); p##_++)	/* NOLINT */
+
+
+/* ----------
+ * Participants
+ * ----------
+ */
+
+/* Who changes the objects of a resource; NULL: nobody does. */
+const Participant *
+transaction_participant(const Resource *resource)
+{
+	switch (resource->kind)
+	{
+		case RESOURCE_READ_ONLY:
+			return NULL;
+		case RESOURCE_TOKENS:
+			return &tokens_participant;
+		case RESOURCE_VARIABLES:
+			return &variables_participant;
+	}
+	return NULL;
+}
+
+/* Whether the transaction has changed anything in GitLab, or is to do so. */
+bool
+transaction_any(void)
+{
+	foreach_participant(p)
+		if (!p->is_empty())
+			return true;
+	return false;
+}
 
 
 /* ----------
@@ -30,10 +80,8 @@ int			transaction_max_changes = 100;
 
 struct TransactionView
 {
-	Oid			serverid;
-	const Resource *resource;
-	CommandId	curcid;
-	QueueView	queue;
+	const Participant *participant; /* or NULL */
+	ChangeScan	scan;
 };
 
 /*
@@ -42,26 +90,37 @@ struct TransactionView
  * may make its first change after the scan began.
  */
 TransactionView *
-transaction_view(Oid serverid, const Resource *resource, CommandId curcid)
+transaction_view(ApiClient *client, Oid serverid, const Resource *resource,
+				 CommandId curcid)
 {
 	TransactionView *view = palloc0(sizeof(TransactionView));
 
-	view->serverid = serverid;
-	view->resource = resource;
-	view->curcid = curcid;
-	view->queue.serverid = serverid;
-	view->queue.resource = resource;
-	view->queue.curcid = curcid;
-	view->queue.context = CurrentMemoryContext;
+	view->participant = transaction_participant(resource);
+	view->scan.client = client;
+	view->scan.serverid = serverid;
+	view->scan.resource = resource;
+	view->scan.curcid = curcid;
+	view->scan.context = CurrentMemoryContext;
 	return view;
 }
 
-/* Do any of the resource's records read otherwise than GitLab shows them? */
+/*
+ * Says which containers, in UTF-8, the scan looks into: they must live as long as
+ * the view.
+ */
+void
+transaction_view_containers(TransactionView *view,
+							const char *const *containers, int ncontainers)
+{
+	view->scan.containers = containers;
+	view->scan.ncontainers = ncontainers;
+}
+
+/* Whether any of the resource's records reads otherwise than in GitLab. */
 bool
 transaction_view_differs(const TransactionView *view)
 {
-	return view->resource->written_at_commit ? queue_differs(&view->queue) :
-		view->resource == resource_tokens && has_debts(view->serverid);
+	return view->participant && view->participant->differs(&view->scan);
 }
 
 /*
@@ -72,21 +131,9 @@ JsonRecord *
 transaction_view_record(TransactionView *view, JsonRecord *record,
 						bool *revoked)
 {
-	int64		id;
-
 	*revoked = false;
-	if (view->resource->written_at_commit)
-		return queue_view_record(&view->queue, record);
-	if (view->resource == resource_tokens && resource_id(record, &id))
-	{
-		TokenView	token = transaction_token_view(view->serverid, id,
-												   view->curcid);
-
-		*revoked = token == TOKEN_REVOKED;
-		if (token == TOKEN_HIDDEN)
-			return NULL;
-	}
-	return record;
+	return view->participant ?
+		view->participant->view(&view->scan, record, revoked) : record;
 }
 
 /*
@@ -96,116 +143,102 @@ transaction_view_record(TransactionView *view, JsonRecord *record,
 JsonRecord *
 transaction_view_rest(TransactionView *view)
 {
-	return view->resource->written_at_commit ?
-		queue_view_rest(&view->queue) : NULL;
+	return view->participant && view->participant->view_rest ?
+		view->participant->view_rest(&view->scan) : NULL;
 }
 
 /* The scan starts again. */
 void
 transaction_view_rewind(TransactionView *view)
 {
-	queue_view_rewind(&view->queue);
-}
-
-/* Does the transaction owe anything to anybody? */
-bool
-transaction_any(void)
-{
-	return !dlist_is_empty(&debts) || !queue_is_empty();
+	if (view->participant && view->participant->rewind)
+		view->participant->rewind(&view->scan);
 }
 
 
 /* ----------
- * Entering what statements do
+ * The end of a transaction
  * ----------
  */
 
-/* Raises an error if the transaction may not owe one more revocation. */
-void
-transaction_check_change(void)
+/* The name of what will hold a secret after the commit, or NULL. */
+static const char *
+find_holder(const char *secret)
 {
-	if (changes >= transaction_max_changes)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("transaction would revoke more than %d personal access tokens",
-						transaction_max_changes),
-				 errdetail("Nothing has been revoked."),
-				 errhint("If that is meant, raise \"gitlab_pat_fdw.max_changes\" for this transaction, with SET LOCAL.")));
-}
+	foreach_participant(p)
+	{
+		const char *name = p->find_holder ? p->find_holder(secret) : NULL;
 
-static void
-enter_change(const RemoteChange *change, DebtKind kind, int64 id, int64 other_id)
-{
-	Debt	   *debt;
-
-	transaction_check_change();
-	debt = enter_debt(change, kind);
-	changes++;
-	debt->other_id = other_id;
-	assign_token(debt, id);
-}
-
-/* A new token takes the place of an old one, to be revoked after commit. */
-void
-transaction_replace(const RemoteChange *change, int64 old_id, int64 new_id)
-{
-	enter_change(change, DEBT_REPLACED, old_id, new_id);
+		if (name)
+			return name;
+	}
+	return NULL;
 }
 
 /*
- * Queues a token for revocation.  False if the same command did so before: the
- * row was met twice.
+ * With synchronous_commit off, PostgreSQL calls XACT_EVENT_COMMIT before the commit
+ * record is on disk.  What is revoked then must not be needed after a crash.
  */
-bool
-transaction_delete(const RemoteChange *change, int64 id)
+static void
+before_commit(void)
 {
-	Oid			serverid = api_connection(change->client)->serverid;
-
-	if (transaction_touched(change, id))
-		return false;
-	if (!find_debt(serverid, id, is_change))
-		enter_change(change, DEBT_DELETED, id, 0);
-	return true;
+	foreach_participant(p)
+		if (p->needs_durability())
+			ForceSyncCommit();
+	foreach_participant(p)
+		if (p->check)
+			p->check(find_holder);
+	foreach_participant(p)
+		p->carry_out();
 }
 
+static void
+refuse_prepare(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("cannot PREPARE a transaction that has changed anything in GitLab"),
+			 errhint("Use COMMIT.")));
+}
 
-/* ----------
- * Callbacks
- * ----------
- */
+static void
+at_end(bool committed)
+{
+	Ending		ending = {.committed = committed};
+
+	if (!committed)
+		foreach_participant(p)
+			p->stop();
+	foreach_participant(p)
+		p->finish(&ending);
+	foreach_participant(p)
+		p->settle(&ending);
+	foreach_participant(p)
+		p->close();
+}
 
 static void
 on_transaction(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (ledger == NULL && queue_is_empty())
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		recent_end_transaction(event == XACT_EVENT_COMMIT);
+	if (!transaction_any())
 		return;
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			if (!queue_is_empty())
-			{
-				check_deliveries();
-				queue_write();
-			}
-			pay_before_commit();
+			before_commit();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
-			if (transaction_any())
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot PREPARE a transaction that has changed anything in GitLab"),
-						 errhint("Use COMMIT.")));
+			refuse_prepare();
 			break;
 		case XACT_EVENT_COMMIT:
-			settle(true);
-			queue_close();
-			close_ledger();
+			at_end(true);
 			break;
 		case XACT_EVENT_ABORT:
-			settle(false);
-			queue_close();
-			close_ledger();
+			at_end(false);
 			break;
 		case XACT_EVENT_PREPARE:
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -219,37 +252,14 @@ static void
 on_subtransaction(SubXactEvent event, SubTransactionId mine,
 				  SubTransactionId parent, void *arg)
 {
-	int			level;
-	dlist_mutable_iter iter;
-
 	(void) mine;
 	(void) parent;
 	(void) arg;
-	if (!transaction_any() || (event != SUBXACT_EVENT_COMMIT_SUB &&
-							   event != SUBXACT_EVENT_ABORT_SUB))
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	level = GetCurrentTransactionNestLevel();
-	queue_end_subtransaction(level, event == SUBXACT_EVENT_ABORT_SUB);
-	dlist_foreach_modify(iter, &debts)
-	{
-		Debt	   *debt = dlist_container(Debt, link, iter.cur);
-
-		if (debt->level < level)
-			continue;
-		debt->level = level - 1;
-		if (event == SUBXACT_EVENT_ABORT_SUB)
-		{
-			if (is_change(debt))
-			{
-				strike_debt(debt);
-				continue;
-			}
-			debt->undone = true;
-			/* what has not gone out yet must not go out any more */
-			if (debt->call)
-				http_last_attempt(debt->call->exchange);
-		}
-	}
+	foreach_participant(p)
+		p->end_subtransaction(GetCurrentTransactionNestLevel(),
+							  event == SUBXACT_EVENT_ABORT_SUB);
 }
 
 /* Called once, when the module is loaded. */

@@ -13,43 +13,42 @@
  */
 #include "postgres.h"
 
-#include "change/queue.h"
-#include "change/quiet.h"
 #include "change/undo.h"
 #include "change/writing.h"
-#include "gitlab/record.h"
+#include "compat.h"
+#include "gitlab/warnings.h"
 #include "gitlab/words.h"
 
-#define sent_write(node) dlist_container(QueuedWrite, sent_link, node)
-
-/* Was a write sent, and may it have changed something? */
+/* Whether a write was sent and may have changed something. */
 static bool
 may_be_done(const QueuedWrite *write)
 {
-	return write->state == WRITE_SENT || write->state == WRITE_DONE;
+	return write->state == WRITE_SENT || write->state == WRITE_DONE ||
+		write->state == WRITE_UNKNOWN;
 }
 
-/* The same of any. */
+/* Whether any write was sent that may have changed something. */
 bool
-queue_was_written(void)
+undo_is_needed(void)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &sent)
+	dlist_foreach(iter, &write_queue.sent)
 		if (may_be_done(sent_write(iter.cur)))
 			return true;
 	return false;
 }
 
 /*
- * Is what a write was undone to sure to stay?  Not if an attempt of it, or of one
- * that came after it, was never answered, and so may still be carried out.
+ * Whether what a write was undone to is sure to stay: not if an attempt of it,
+ * or of one that came after it, was never answered, and so may still be carried
+ * out.
  */
 static bool
-is_settled(QueuedWrite *write)
+is_settled(const QueuedWrite *write)
 {
-	return write->state == WRITE_DONE && !write->in_doubt &&
-		!may_be_overtaken(write);
+	return write->state == WRITE_DONE && !write->stray &&
+		!writing_may_be_overtaken(write);
 }
 
 static void
@@ -57,12 +56,12 @@ warn_unsettled(const QueuedWrite *write)
 {
 	Announcement a = {{0}, {0}, {0}};
 
-	SAY(message, "%s may not stay as it was on server \"%s\"",
+	SAY(message, "an unanswered request may still change %s on server \"%s\"",
 		write->object->name, write->connection->server_name);
 	SAY(detail, "The transaction that may have %s it was rolled back. GitLab has not answered all requests to do so, and may still carry one out.",
-		kinds[write->kind].participle);
-	SAY(hint, "Look at it in a while, and set it right.");
-	quiet_announce(WARNING, &a);
+		write_words[write->kind].participle);
+	SAY(hint, "Look at the variable in a few minutes, and correct it.");
+	quiet_warn(ERRCODE_GITLAB_VARIABLE_IN_DOUBT, &a);
 }
 
 static void
@@ -70,43 +69,55 @@ warn_left(const QueuedWrite *write, const char *why)
 {
 	Announcement a = {{0}, {0}, {0}};
 
-	SAY(message, "could not put %s back as it was on server \"%s\"",
+	SAY(message, "could not restore %s on server \"%s\"",
 		write->object->name, write->connection->server_name);
 	SAY(detail, "The transaction that %s it was rolled back. %s",
 		write->state == WRITE_DONE ?
 		(write->kind == WRITE_CREATE ? "created" :
 		 write->kind == WRITE_CHANGE ? "changed" : "deleted") :
 		"may have changed", why);
-	SAY(hint, "Look at it, and set it right.");
-	quiet_announce(WARNING, &a);
+	SAY(hint, "Look at the variable, and correct it.");
+	quiet_warn(ERRCODE_GITLAB_VARIABLE_STAYS, &a);
 }
 
 /*
- * Sends the request that undoes a write to a variant.  NULL, with a warning, if
- * there is no answer to it.
+ * Sends the request that undoes a write to a variant, by the newest credential that
+ * the session knows.  NULL, with a warning, if there is no answer to it.
  */
 static ApiCall *
-send_undo(const QueuedWrite *write, const char *method, const char *variant,
+send_undo(QueuedWrite *write, const char *method, const char *variant,
 		  const char *body, Patience *patience)
 {
-	ApiCall    *call = make_call(write->object, write->connection, method,
-								 write->undo_path, variant, body);
-
-	if (call == NULL)
+	for (;;)
 	{
-		warn_left(write, "Out of memory.");
-		return NULL;
+		ApiCall    *call = queue_call(write->object, write->connection, method,
+									  write->undo_path, variant, body);
+		Connection *newest;
+
+		if (call == NULL)
+		{
+			warn_left(write, "Out of memory.");
+			return NULL;
+		}
+		writing_protect_values(call, write);
+		api_call_start(call);
+		if (!quiet_wait(call, patience))
+		{
+			api_call_free(call);
+			warn_left(write, "There was no time left to wait for GitLab.");
+			return NULL;
+		}
+		newest = connection_newest(write->connection);
+		if (newest == NULL || api_refusal(call) != REFUSAL_CREDENTIAL)
+			return call;
+		api_call_free(call);
+		(void) connection_retain(newest);
+		connection_release(write->connection);
+		write->connection = newest;
 	}
-	protect_values(call, write);
-	api_call_start(call);
-	if (quiet_wait(call, patience))
-		return call;
-	api_call_free(call);
-	warn_left(write, "There was no time left to wait for GitLab.");
-	return NULL;
 }
 
-/* The same of a request to undo a write that has failed. */
+/* Warns of a write whose undoing was answered, and not done. */
 static void
 warn_failed(const QueuedWrite *write, ApiCall *call)
 {
@@ -117,20 +128,20 @@ warn_failed(const QueuedWrite *write, ApiCall *call)
 }
 
 /*
- * Does a record hold another value than a write has given to its object, and
- * those that came after it?
+ * Whether a record holds another value than a write, and those that came after
+ * it, have given to its object.
  */
 static bool
 has_foreign_value(JsonRecord *record, QueuedWrite *write)
 {
-	const char *found = resource_text(record, "value");
+	const char *found = record_text(record, "value");
 
-	if (found == NULL || resource_text(write->fields, "value") == NULL)
+	if (found == NULL || record_text(write->fields, "value") == NULL)
 		return false;
 	for (dlist_node *node = &write->same_object;
 		 node != &write->object->writes.head; node = node->next)
 	{
-		const char *written = resource_text(own_write(node)->fields, "value");
+		const char *written = record_text(own_write(node)->fields, "value");
 
 		if (written && strcmp(found, written) == 0)
 			return false;
@@ -139,9 +150,9 @@ has_foreign_value(JsonRecord *record, QueuedWrite *write)
 }
 
 /*
- * Does a change stand, so that it can be undone?  A group's variable that is gone
- * would have GitLab change another one, and what somebody else has written since
- * is not ours to take away.  Warns if it does not.
+ * Whether a change stands, so that it can be undone.  A group's variable that
+ * is gone would have GitLab change another one, and what somebody else has
+ * written since is not ours to take away.  Warns if it does not.
  */
 static bool
 stands(QueuedWrite *write, Patience *patience)
@@ -154,15 +165,15 @@ stands(QueuedWrite *write, Patience *patience)
 
 	if (call == NULL)
 		return false;
-	there = api_call_judge(call) == API_SUCCEEDED &&
-		strcmp(variant_of(write->object->resource, call->record),
+	there = api_verdict(call) == API_DONE &&
+		strcmp(queue_variant(write->object->resource, call->record),
 			   write->new_variant) == 0;
 	foreign = there && has_foreign_value(call->record, write);
 	if (!there || foreign)
 	{
 		/* a change that was not answered may not have been made */
-		if (write->state == WRITE_SENT &&
-			(foreign || (moves && api_is_absent(call))))
+		if (write->state != WRITE_DONE &&
+			(foreign || (moves && api_verdict(call) == API_ABSENT)))
 			warn_unsettled(write);
 		else if (foreign)
 			warn_left(write, "Somebody has changed it since.");
@@ -191,16 +202,16 @@ undo_write(QueuedWrite *write, Patience *patience)
 	}
 	if (write->kind == WRITE_CHANGE && !stands(write, patience))
 		return false;
-	call = send_undo(write, kinds[write->kind].undo_method, write->new_variant,
+	call = send_undo(write, write_words[write->kind].undo_method, write->new_variant,
 					 write->undo_body, patience);
 	if (call == NULL)
 		return false;
 	/* what was not deleted, if that was not answered, can't be created */
-	undone = api_call_judge(call) == API_SUCCEEDED ||
-		(write->kind == WRITE_DELETE && write->state == WRITE_SENT &&
-		 call->exchange->status == 400);
+	undone = api_verdict(call) == API_DONE ||
+		(write->kind == WRITE_DELETE && write->state != WRITE_DONE &&
+		 api_refusal(call) == REFUSAL_REQUEST);
 	settled = is_settled(write);
-	write->in_doubt = write->in_doubt || call->in_doubt;
+	write->stray = write->stray || api_left_stray(call);
 	if (!undone)
 		warn_failed(write, call);
 	else if (!settled)
@@ -216,7 +227,7 @@ undo_write(QueuedWrite *write, Patience *patience)
 static bool
 undo_creation(QueuedObject *object, Patience *patience)
 {
-	QueuedWrite *creation = first_write(object);
+	QueuedWrite *creation = queue_first_write(object);
 	const QueuedWrite *unsettled = NULL;
 	const dlist_head *own = &object->writes;
 
@@ -240,10 +251,11 @@ undo_creation(QueuedObject *object, Patience *patience)
 		call = send_undo(creation, "DELETE", write->new_variant, NULL, patience);
 		if (call == NULL)
 			return false;
-		deleted = api_call_judge(call) == API_SUCCEEDED;
-		creation->in_doubt = creation->in_doubt || call->in_doubt;
+		deleted = api_verdict(call) == API_DONE;
+		creation->stray = creation->stray || api_left_stray(call);
 		/* a write that was not answered may not have moved it there */
-		failed = !deleted && !(write->state == WRITE_SENT && api_is_absent(call));
+		failed = !deleted && !(write->state != WRITE_DONE &&
+							   api_verdict(call) == API_ABSENT);
 		if (failed)
 			warn_failed(creation, call);
 		api_call_free(call);
@@ -262,14 +274,11 @@ undo_creation(QueuedObject *object, Patience *patience)
  * that each variable is as it was.
  */
 bool
-queue_put_back(Patience *patience)
+undo_all(Patience *patience)
 {
 	bool		sure = true;
-	dlist_iter	iter;
 
-	dlist_foreach(iter, &sent)
-		finish_write(sent_write(iter.cur), patience);
-	for (dlist_node *node = sent.head.prev; node != &sent.head;
+	for (dlist_node *node = write_queue.sent.head.prev; node != &write_queue.sent.head;
 		 node = node->prev)
 	{
 		QueuedWrite *write = sent_write(node);
@@ -278,10 +287,10 @@ queue_put_back(Patience *patience)
 			continue;
 		if (write->object->variant)
 			sure = undo_write(write, patience) && sure;
-		else if (!write->object->removed)
+		else if (write->object->state != OBJECT_REMOVED)
 		{
 			/* at once, or it could be in the way of what follows */
-			write->object->removed = true;
+			queue_set_object_state(write->object, OBJECT_REMOVED);
 			sure = undo_creation(write->object, patience) && sure;
 		}
 	}
@@ -290,16 +299,12 @@ queue_put_back(Patience *patience)
 
 /* Says that what was written stays so, although the transaction failed. */
 void
-queue_leave(Patience *patience)
+undo_none(void)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &sent)
-	{
-		QueuedWrite *write = sent_write(iter.cur);
-
-		finish_write(write, patience);
-		if (may_be_done(write))
-			warn_left(write, "Its old value may be that of a token that was revoked.");
-	}
+	dlist_foreach(iter, &write_queue.sent)
+		if (may_be_done(sent_write(iter.cur)))
+			warn_left(sent_write(iter.cur),
+					  "Its old value may be that of a token that was revoked.");
 }

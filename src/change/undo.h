@@ -12,9 +12,8 @@
 
 #include "change/quiet.h"
 
-/* At the end; nothing above WARNING */
-extern bool queue_was_written(void);
-extern bool queue_put_back(Patience *patience);
-extern void queue_leave(Patience *patience);
+extern bool undo_is_needed(void);
+extern bool undo_all(Patience *patience);
+extern void undo_none(void);
 
 #endif							/* GITLAB_PAT_UNDO_H */

@@ -1,10 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * variables.c
- *	  What is written to GitLab at commit: CI/CD variables.
+ *	  What is written to GitLab at commit: CI/CD variables, a participant.
  *
  * INSERT, UPDATE and DELETE enter writes into the queue, which the commit carries
- * out in their order; a later failure puts back what was changed.  Until then
+ * out in their order; a later failure restores what was changed.  Until then
  * the transaction's own scans see the objects as if that had been done.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
@@ -13,23 +13,40 @@
  */
 #include "postgres.h"
 
+#include "change/container.h"
 #include "change/queue.h"
+#include "change/undo.h"
 #include "change/variables.h"
-#include "gitlab/client.h"
+#include "change/writing.h"
+#include "compat.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/record.h"
 #include "nodes/bitmapset.h"
 
-/* The variant that an object has when all of its writes are done, or NULL. */
-const char *
-final_variant(QueuedObject *object)
+/* How far a scan has come with what the queue makes of its records. */
+typedef struct QueueView
 {
-	return last_write(object)->new_variant;
+	Bitmapset  *met;			/* numbers of the objects that it has met */
+	int			rest;			/* number of the last one of the rest, */
+	int			place;			/* and of the container that it is shown in
+								 * next, if the scan names that twice */
+} QueueView;
+
+
+/* ----------
+ * What statements do
+ * ----------
+ */
+
+/* The variant that an object has when all of its writes are done, or NULL. */
+static const char *
+final_variant(const QueuedObject *object)
+{
+	return queue_last_write(object)->new_variant;
 }
 
 /*
- * Can a command or a scan with this command id see a write?  Not its own, nor
- * what is done within it, by a trigger.
+ * Whether a command or a scan with this command id can see a write: not its
+ * own, nor what is done within it, by a trigger.
  */
 static bool
 is_visible(const QueuedWrite *write, CommandId curcid)
@@ -55,143 +72,114 @@ seen_variant(QueuedObject *object, CommandId curcid)
 	return variant;
 }
 
-/* The object that has a record's identity in the end, or NULL. */
-static QueuedObject *
-find_final(const RemoteChange *change, const Resource *resource,
-		   JsonRecord *record)
-{
-	Siblings   *siblings = find_siblings(api_connection(change->client)->serverid,
-										 resource, record);
-	dlist_iter	iter;
-
-	if (siblings)
-		dlist_foreach(iter, &siblings->objects)
-		{
-			QueuedObject *object = sibling_of(iter.cur);
-			const char *variant = final_variant(object);
-
-			if (variant && strcmp(variant, variant_of(resource, record)) == 0)
-				return object;
-		}
-	return NULL;
-}
-
-/* The object whose row a command has seen, or NULL. */
-static QueuedObject *
-find_seen(const RemoteChange *change, const Resource *resource, JsonRecord *row)
-{
-	Siblings   *siblings = find_siblings(api_connection(change->client)->serverid,
-										 resource, row);
-	dlist_iter	iter;
-
-	if (siblings)
-		dlist_foreach(iter, &siblings->objects)
-		{
-			QueuedObject *object = sibling_of(iter.cur);
-			const char *variant = seen_variant(object, change->cid);
-
-			if (variant && strcmp(variant, variant_of(resource, row)) == 0)
-				return object;
-		}
-	return NULL;
-}
-
-
-/* ----------
- * Entering what statements do
- * ----------
+/*
+ * The object that has a record's identity as a command sees it (seen), or in the
+ * end; NULL if there is none.
  */
+static QueuedObject *
+find_object(const RemoteChange *change, JsonRecord *record, bool seen)
+{
+	const Resource *resource = change->settings->resource;
+	Siblings   *siblings = queue_siblings(change->client,
+										  change->settings->serverid, resource,
+										  record);
+	dlist_iter	iter;
+
+	if (siblings)
+		dlist_foreach(iter, &siblings->objects)
+		{
+			QueuedObject *object = sibling_of(iter.cur);
+			const char *variant = seen ? seen_variant(object, change->cid) :
+				final_variant(object);
+
+			if (variant && strcmp(variant, queue_variant(resource, record)) == 0)
+				return object;
+		}
+	return NULL;
+}
 
 /* Raises an error if the transaction itself has made such an object. */
 static void
-check_unique(const RemoteChange *change, const Resource *resource,
-			 JsonRecord *record)
+check_unique(const RemoteChange *change, JsonRecord *record)
 {
-	QueuedObject *twin = find_final(change, resource, record);
+	QueuedObject *twin = find_object(change, record, false);
 
 	if (twin)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s exists already", twin->name)));
+				 errmsg("%s already exists", twin->name)));
 }
 
-/*
- * Queues a creation.  Returns how the object will look, a record that goes with
- * the current memory context.
- */
-JsonRecord *
-queue_insert(const RemoteChange *change, const Resource *resource,
-			 const ResourceValue *values, int nvalues)
+/* Queues a creation.  Returns how the object will look. */
+static JsonRecord *
+variables_insert(RemoteChange *change, const ResourceValue *values, int nvalues)
 {
-	JsonRecord *draft = resource_draft(resource, values, nvalues);
-	JsonRecord *shown = resource_draft(resource, values, nvalues);
+	const Resource *resource = change->settings->resource;
+	JsonRecord *draft = record_draft(resource, values, nvalues);
+	JsonRecord *shown = record_draft(resource, values, nvalues);
 
-	check_unique(change, resource, draft);
-	enter_write(change, resource, NULL, draft, WRITE_CREATE, draft,
-				resource_body(resource, NULL, values, nvalues));
-	hide_value(shown);
+	if (resource->containers[0])
+		(void) container_checked(draft, resource_field(resource,
+													   resource->containers[0]));
+	check_unique(change, draft);
+	queue_enter(change, NULL, draft, WRITE_CREATE, draft,
+				record_body(resource, NULL, values, nvalues));
+	queue_hide_value(shown);
 	return shown;
 }
 
 /*
- * Was this object (NULL: none yet) changed by the same command?  Then its row was
- * met twice.  An error if something that the command has fired did so.
+ * Whether the same command has changed this object (NULL: none yet), and so
+ * meets its row twice.  Raises an error if something that the command has fired
+ * did so.
  */
 static bool
 was_met(const RemoteChange *change, QueuedObject *object)
 {
-	if (object == NULL || is_visible(last_write(object), change->cid))
+	if (object == NULL || is_visible(queue_last_write(object), change->cid))
 		return false;
-	if (last_write(object)->cid > change->cid)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-				 errmsg("%s was already changed by an operation triggered by the current command",
-						object->name),
-				 errhint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate changes to other rows.")));
+	if (queue_last_write(object)->cid > change->cid)
+		change_refuse_triggered(object->name);
 	return true;
 }
 
-/*
- * Queues a change of an object.  row is the record of what the statement saw of
- * it, at least its identity; values are what it sets.  False if the same command
- * has met the row before.
- */
-bool
-queue_update(const RemoteChange *change, const Resource *resource,
-			 JsonRecord *row, const ResourceValue *values, int nvalues)
+/* Queues a change of an object. */
+static bool
+variables_update(RemoteChange *change, JsonRecord *row,
+				 const ResourceValue *values, int nvalues, JsonRecord **shown)
 {
-	QueuedObject *object = find_seen(change, resource, row);
-	JsonRecord *fields = resource_new_record();
+	const Resource *resource = change->settings->resource;
+	QueuedObject *object = find_object(change, row, true);
+	JsonRecord *fields = record_create();
 	const char *moved;
 
+	*shown = NULL;
 	if (was_met(change, object))
 		return false;
 	for (int i = 0; i < nvalues; i++)
-		resource_set(fields, &values[i]);
-	moved = resource_text(fields, resource->variant);
-	if (moved && strcmp(moved, variant_of(resource, row)) != 0)
+		record_set(fields, &values[i]);
+	moved = queue_named_variant(resource, fields);
+	if (moved && strcmp(moved, queue_variant(resource, row)) != 0)
 	{
-		JsonRecord *there = resource_new_record();
+		JsonRecord *there = record_create();
 
-		put_over(there, row);
-		put_over(there, fields);
-		check_unique(change, resource, there);
+		queue_put_over(there, row);
+		queue_put_over(there, fields);
+		check_unique(change, there);
 	}
-	enter_write(change, resource, object, row, WRITE_CHANGE, fields,
-				resource_json(fields));
+	queue_enter(change, object, row, WRITE_CHANGE, fields, record_json(fields));
 	return true;
 }
 
-/* Queues the deletion of an object; otherwise as queue_update(). */
-bool
-queue_delete(const RemoteChange *change, const Resource *resource,
-			 JsonRecord *row)
+/* Queues the deletion of an object. */
+static bool
+variables_delete(RemoteChange *change, JsonRecord *row)
 {
-	QueuedObject *object = find_seen(change, resource, row);
+	QueuedObject *object = find_object(change, row, true);
 
 	if (was_met(change, object))
 		return false;
-	enter_write(change, resource, object, row, WRITE_DELETE, NULL, NULL);
+	queue_enter(change, object, row, WRITE_DELETE, NULL, NULL);
 	return true;
 }
 
@@ -201,28 +189,31 @@ queue_delete(const RemoteChange *change, const Resource *resource,
  * ----------
  */
 
-/* Has any write been done to an object for a scan to see? */
+/* Whether any write has been done to an object for a scan to see. */
 static bool
-has_visible_write(QueuedObject *object, CommandId curcid)
+has_visible_write(const QueuedObject *object, CommandId curcid)
 {
-	return is_visible(own_write(dlist_head_node(&object->writes)), curcid);
+	return is_visible(queue_first_write(object), curcid);
 }
 
 /*
- * How a scan sees an object that GitLab has shown as base (NULL: it has not).
- * NULL if it is not there.  The record belongs to the object.
+ * How a scan sees an object that GitLab has shown as base (NULL: it has not) in a
+ * container of that name (NULL: in none).  NULL if it is not there.  The record
+ * belongs to the object.
  */
 static JsonRecord *
-show_object(QueuedObject *object, JsonRecord *base, CommandId curcid)
+show_object(QueuedObject *object, JsonRecord *base, const char *container,
+			CommandId curcid)
 {
 	bool		there = object->variant != NULL;
 	dlist_iter	iter;
 
-	resource_free_record(object->shown);
+	container = container ? pstrdup(container) : NULL;
+	record_free(object->shown);
 	object->shown = NULL;
 	if (base == NULL)
 		base = object->row;
-	object->shown = base ? copy_record(base) : json_object_new_object();
+	object->shown = base ? queue_copy(base) : json_object_new_object();
 	dlist_foreach(iter, &object->writes)
 	{
 		QueuedWrite *write = own_write(iter.cur);
@@ -231,39 +222,63 @@ show_object(QueuedObject *object, JsonRecord *base, CommandId curcid)
 			break;
 		there = write->kind != WRITE_DELETE;
 		if (there)
-			put_over(object->shown, write->fields);
+			queue_put_over(object->shown, write->fields);
 	}
-	hide_value(object->shown);
+	if (container)
+		record_name_containers(object->shown, object->resource, &container);
+	queue_hide_value(object->shown);
 	return there ? object->shown : NULL;
 }
 
 static bool
-concerns(const QueueView *view, const QueuedObject *object)
+concerns(const ChangeScan *scan, const QueuedObject *object)
 {
-	return object->serverid == view->serverid &&
-		object->resource == view->resource;
+	return object->serverid == scan->serverid &&
+		object->resource == scan->resource;
 }
 
-/* Does anything of the resource read otherwise than GitLab shows it? */
-bool
-queue_differs(const QueueView *view)
+/*
+ * Whether an object was written by the user mapping that a scan asks GitLab
+ * with.  What another role has written, maybe by a SECURITY DEFINER function,
+ * GitLab may not let this one read.
+ */
+static bool
+is_by_same_mapping(const ChangeScan *scan, const QueuedObject *object)
+{
+	return queue_first_write(object)->connection->umid ==
+		api_connection(scan->client)->umid;
+}
+
+static bool
+variables_differ(const ChangeScan *scan)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
-		if (concerns(view, object_of(iter.cur)))
+	dlist_foreach(iter, &write_queue.objects)
+		if (concerns(scan, object_of(iter.cur)))
 			return true;
 	return false;
 }
 
-/* A record that GitLab has shown, as the scan sees it; NULL if it does not. */
-JsonRecord *
-queue_view_record(QueueView *view, JsonRecord *record)
+/* How far the scan has come. */
+static QueueView *
+view_of(ChangeScan *scan)
 {
-	const char *variant = variant_of(view->resource, record);
-	Siblings   *siblings = find_siblings(view->serverid, view->resource, record);
+	if (scan->memory == NULL)
+		scan->memory = MemoryContextAllocZero(scan->context, sizeof(QueueView));
+	return scan->memory;
+}
+
+static JsonRecord *
+variables_view(ChangeScan *scan, JsonRecord *record, bool *revoked)
+{
+	const char *variant = queue_variant(scan->resource, record);
+	Siblings   *siblings = queue_siblings(scan->client, scan->serverid,
+										  scan->resource, record);
+	QueueView  *view = view_of(scan);
 	dlist_iter	iter;
 
+	*revoked = false;
 	if (siblings == NULL)
 		return record;
 	dlist_foreach(iter, &siblings->objects)
@@ -272,71 +287,161 @@ queue_view_record(QueueView *view, JsonRecord *record)
 		MemoryContext saved;
 
 		if (object->variant == NULL || strcmp(object->variant, variant) != 0 ||
-			!has_visible_write(object, view->curcid))
+			!has_visible_write(object, scan->curcid))
 			continue;
-		/* the executor's current one goes with the row */
-		saved = MemoryContextSwitchTo(view->context);
+		/* the executor's current context goes with the row */
+		saved = MemoryContextSwitchTo(scan->context);
 		view->met = bms_add_member(view->met, object->number);
 		MemoryContextSwitchTo(saved);
-		return show_object(object, record, view->curcid);
+		return show_object(object, record,
+						   scan->resource->containers[0] ?
+						   container_of(scan->resource, record) : NULL,
+						   scan->curcid);
 	}
 	return record;
 }
 
-/* The next object that the scan sees and GitLab has not shown, or NULL. */
-JsonRecord *
-queue_view_rest(QueueView *view)
+/*
+ * The next container of the scan, from a number on, that is an object's.  -1 if
+ * there is none.
+ */
+static int
+next_container(const ChangeScan *scan, const QueuedObject *object, int from)
 {
+	for (int i = from; i < scan->ncontainers; i++)
+		if (strcmp(container_known_as(scan->client, scan->serverid,
+									  scan->resource, scan->containers[i]),
+				   object->siblings->key.container) == 0)
+			return i;
+	return -1;
+}
+
+/*
+ * Shows an object that GitLab has not, in each container that the scan names: once,
+ * or twice if it names it by number and by path, as GitLab shows the others.
+ */
+static JsonRecord *
+show_rest(ChangeScan *scan, QueuedObject *object)
+{
+	QueueView  *view = view_of(scan);
+
+	if (scan->resource->containers[0] == NULL)
+	{
+		view->rest = object->number;
+		return show_object(object, NULL, NULL, scan->curcid);
+	}
+	view->place = next_container(scan, object, view->place) + 1;
+	if (view->place > 0)
+		return show_object(object, NULL, scan->containers[view->place - 1],
+						   scan->curcid);
+	view->rest = object->number;
+	return NULL;
+}
+
+static JsonRecord *
+variables_view_rest(ChangeScan *scan)
+{
+	QueueView  *view = view_of(scan);
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
+	dlist_foreach(iter, &write_queue.objects)
 	{
 		QueuedObject *object = object_of(iter.cur);
 		JsonRecord *record;
 
-		if (object->number <= view->rest || !concerns(view, object))
+		if (object->number <= view->rest || !concerns(scan, object))
 			continue;
-		view->rest = object->number;
-		if (bms_is_member(object->number, view->met) ||
-			!has_visible_write(object, view->curcid))
-			continue;
-		record = show_object(object, NULL, view->curcid);
+		record = bms_is_member(object->number, view->met) ||
+			!has_visible_write(object, scan->curcid) ||
+			!is_by_same_mapping(scan, object) ? NULL :
+			show_rest(scan, object);
 		if (record)
 			return record;
+		view->rest = object->number;
+		view->place = 0;
 	}
 	return NULL;
 }
 
-/* The scan starts again. */
-void
-queue_view_rewind(QueueView *view)
+static void
+variables_rewind(ChangeScan *scan)
 {
+	QueueView  *view = view_of(scan);
+
 	bms_free(view->met);
 	view->met = NULL;
-	view->rest = 0;
+	view->rest = view->place = 0;
 }
 
-/*
- * The name of an object that will have a value with this hash, by
- * resource_text_hash(); NULL if there is none.
+
+/* ----------
+ * The transaction
+ * ----------
  */
-const char *
-queue_find_value(uint64 hash)
+
+/* The name of an object that will hold a secret; see Participant. */
+static const char *
+variables_find_holder(const char *secret)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
+	dlist_foreach(iter, &write_queue.objects)
 	{
 		QueuedObject *object = object_of(iter.cur);
-		uint64		found = 0;
+		const char *found = NULL;
 
 		if (final_variant(object) == NULL)
 			continue;
 		for (dlist_node *node = object->writes.head.prev;
-			 found == 0 && node != &object->writes.head; node = node->prev)
-			found = resource_text_hash(own_write(node)->fields, "value");
-		if (found == hash)
+			 found == NULL && node != &object->writes.head; node = node->prev)
+			found = record_text(own_write(node)->fields, "value");
+		if (found && strcmp(found, secret) == 0)
 			return object->name;
 	}
 	return NULL;
 }
+
+/*
+ * Whether a variable is written.  The secret in it must be in PostgreSQL after
+ * a crash, too, if the transaction has stored it there.
+ */
+static bool
+is_written(void)
+{
+	return !queue_is_empty();
+}
+
+/*
+ * Restores what was changed for a transaction that has failed.  If it has also
+ * revoked tokens, what a variable held before may be one of these: then what it
+ * holds now is better.
+ */
+static void
+variables_settle(Ending *ending)
+{
+	if (ending->committed || !undo_is_needed())
+		return;
+	if (ending->destroyed)
+		undo_none();
+	ending->in_use = ending->destroyed || !undo_all(&ending->patience);
+}
+
+const Participant variables_participant = {
+	.no_conflict = "GitLab reports conflicts only at commit.",
+	.insert = variables_insert,
+	.update = variables_update,
+	.delete = variables_delete,
+	.differs = variables_differ,
+	.view = variables_view,
+	.view_rest = variables_view_rest,
+	.rewind = variables_rewind,
+	.is_empty = queue_is_empty,
+	.end_subtransaction = queue_end_subtransaction,
+	.find_holder = variables_find_holder,
+	.needs_durability = is_written,
+	.carry_out = writing_carry_out,
+	.stop = queue_stop,
+	.finish = writing_finish,
+	.settle = variables_settle,
+	.close = queue_close,
+};

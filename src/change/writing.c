@@ -4,10 +4,12 @@
  *	  What the commit writes.
  *
  * The commit first reads all objects as they are, so that what can be known to
- * fail does so before anything was changed, and so that it is known what to put
- * back.  Then it writes, one after the other.  What could not be put back comes
- * last: a value that GitLab hides.  Before a write goes out, the request that
- * undoes it is made ready, for during a rollback nothing more can be made.
+ * fail does so before anything was changed, and so that it is known what to
+ * restore.  It need not ask for what a statement without a transaction block
+ * has just shown.  Then it writes, one after the other.  What could not be
+ * restored comes last: a value that GitLab hides.  Before a write goes out, the
+ * request that undoes it is made ready, for during a rollback nothing more can
+ * be made.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -15,25 +17,25 @@
  */
 #include "postgres.h"
 
-#include "change/queue.h"
-#include "change/quiet.h"
+#include "access/xact.h"
+#include "change/batch.h"
 #include "change/writing.h"
 #include "compat.h"
-#include "gitlab/client.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/record.h"
+#include "gitlab/recent.h"
+#include "gitlab/stream.h"
 #include "gitlab/words.h"
-#include "http/engine.h"
-#include "http/exchange.h"
+#include "http/memory.h"
+#include "utils/memutils.h"
 
-/* Requests under way at a time, whatever the option "concurrency" says. */
-#define MAX_CONCURRENCY 32
+/* Rows a request where all variables of a group are read. */
+#define SIBLINGS_PAGE_SIZE 100
 
-/* What a record has in those fields that another one has. */
+/* The part of a record in those fields that another one has. */
 static JsonRecord *
 pick_fields(JsonRecord *record, JsonRecord *fields)
 {
-	JsonRecord *picked = resource_new_record();
+	JsonRecord *picked = record_create();
 	struct json_object_iterator it = json_object_iter_begin(fields);
 	struct json_object_iterator end = json_object_iter_end(fields);
 
@@ -43,57 +45,46 @@ pick_fields(JsonRecord *record, JsonRecord *fields)
 		JsonRecord *value;
 
 		if (json_object_object_get_ex(record, name, &value))
-			json_object_object_add(picked, name, json_object_get(value));
+			record_add(picked, name, json_object_get(value));
 	}
 	return picked;
 }
-
-
-/* ----------
- * Requests
- * ----------
- */
 
 static ApiCall *
 check_call(ApiCall *call)
 {
 	if (call == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		memory_report_exhausted();
 	return call;
 }
 
 static char *
 object_path(const QueuedObject *object)
 {
-	return resource_path(object->resource, object->container, object->key);
+	return resource_path(object->resource, &object->container, object->key);
 }
 
 static char *
 collection_path(const QueuedObject *object)
 {
-	return resource_path(object->resource, object->container, NULL);
+	return resource_path(object->resource, &object->container, NULL);
 }
 
 /*
- * Was the credential rotated since the call was made?  Then all that is queued
- * uses the new one from now on.
+ * Whether the credential was rotated since the call was made.  Then all that is
+ * queued uses the new one from now on.
  */
 static bool
-renew_credential(ApiCall *call, Oid userid)
+renew(ApiCall *call, Oid userid)
 {
 	Connection *stale = call->connection;
 	Connection *current;
 	dlist_iter	iter;
 
-	if (call->exchange->failure != HTTP_ANSWERED ||
-		call->exchange->status != 401)
-		return false;
-	current = api_reload(stale, userid);
+	current = batch_renew(call, userid);
 	if (current == NULL)
 		return false;
-	dlist_foreach(iter, &writes)
+	dlist_foreach(iter, &write_queue.writes)
 	{
 		QueuedWrite *write = write_of(iter.cur);
 
@@ -112,11 +103,11 @@ renew_credential(ApiCall *call, Oid userid)
  * ----------
  */
 
-/* Has the transaction itself removed what stands in the way of a creation? */
+/* Whether the transaction itself has removed what is in a creation's way. */
 static bool
 makes_room(const QueuedObject *created)
 {
-	const char *variant = first_write(created)->new_variant;
+	const char *variant = queue_first_write(created)->new_variant;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &created->siblings->objects)
@@ -129,115 +120,198 @@ makes_room(const QueuedObject *created)
 	return false;
 }
 
-/* Starts reading an object; NULL if there is nothing to learn. */
-static ApiCall *
-start_reading(QueuedObject *object)
+/*
+ * Whether an object is to be read by its key alone.  Of a group's variable that
+ * is gone, GitLab changes another one with its key.  By the key it says whether
+ * there is one.
+ */
+static bool
+is_read_by_key(QueuedObject *object)
 {
-	QueuedWrite *first = first_write(object);
-	const char *variant = object->variant ? object->variant :
-		first->new_variant;
+	dlist_iter	iter;
 
-	if (object->variant == NULL && makes_room(object))
-		return NULL;
-	object->call = check_call(make_call(object, first->connection, "GET",
-										object_path(object), variant, NULL));
-	api_call_start(object->call);
-	return object->call;
+	if (!object->resource->update_strays || object->variant == NULL ||
+		object->crowded)
+		return false;
+	dlist_foreach(iter, &object->writes)
+		if (own_write(iter.cur)->kind == WRITE_CHANGE)
+			return true;
+	return false;
 }
 
-/* Learns from the answer; false if it was not the credential's last word. */
+/* Whether a reading by the key alone has shown that others have it, too. */
 static bool
-finish_reading(QueuedObject *object)
+shows_others(QueuedObject *object)
 {
 	ApiCall    *call = object->call;
-	QueuedWrite *first = first_write(object);
-	ApiOutcome	outcome = api_call_judge(call);
+	ApiRefusal	refusal = api_refusal(call);
+
+	if (!is_read_by_key(object))
+		return false;
+	/* GitLab's status for that has not been the same in all versions */
+	return refusal == REFUSAL_CONFLICT || refusal == REFUSAL_REQUEST ||
+		(api_verdict(call) == API_DONE &&
+		 strcmp(queue_variant(object->resource, call->record),
+				object->variant) != 0);
+}
+
+/*
+ * Whether the statement has shown the object so lately that there is no need to
+ * read it.  In a transaction block, the client or somebody else may have done
+ * anything since.
+ */
+static bool
+was_just_read(QueuedObject *object)
+{
+	const QueuedWrite *first = queue_first_write(object);
+	JsonRecord *record;
+
+	if (object->variant == NULL || first->kind != WRITE_CHANGE ||
+		object->crowded || IsTransactionBlock())
+		return false;
+	record = recent_find(first->connection, object->resource, object->container,
+						 object->key, object->variant, is_read_by_key(object));
+	if (record)
+		object->found = queue_copy(record);
+	return record != NULL;
+}
+
+/* Starts reading the next object of which there is something to learn. */
+static void *
+next_reading(Batch *batch, ApiCall **call)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &write_queue.objects)
+	{
+		QueuedObject *object = object_of(iter.cur);
+		QueuedWrite *first = queue_first_write(object);
+
+		if (object->state != OBJECT_UNREAD ||
+			first->connection != batch->connection)
+			continue;
+		if ((object->variant == NULL && makes_room(object)) ||
+			was_just_read(object))
+		{
+			queue_set_object_state(object, OBJECT_READ);
+			continue;
+		}
+		*call = check_call(queue_call(object, first->connection, "GET",
+									  object_path(object),
+									  is_read_by_key(object) ? NULL :
+									  object->variant ? object->variant :
+									  first->new_variant, NULL));
+		object->call = *call;
+		queue_set_object_state(object, OBJECT_READING);
+		api_call_start(*call);
+		return object;
+	}
+	return NULL;
+}
+
+/* Checks what GitLab has shown of an object that is to be written. */
+static void
+check_found(const QueuedObject *object)
+{
+	ApiCall    *call = object->call;
+	QueuedWrite *first = queue_first_write(object);
 	const char *found;
 
-	if (renew_credential(call, first->userid))
-		return false;
-	if (outcome == API_REFUSED && api_is_absent(call))
+	if (api_verdict(call) == API_ABSENT)
 	{
 		if (object->variant)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
 					 errmsg("could not %s %s on server \"%s\"",
-							kinds[first->kind].infinitive, object->name,
+							write_words[first->kind].infinitive, object->name,
 							call->connection->server_name),
-					 errdetail("It is not there any more."),
-					 errhint("The transaction is rolled back; nothing has been changed.")));
+					 errdetail("It no longer exists."),
+					 first->kind == WRITE_DELETE ?
+					 errhint("Leave the variable out; nothing has been changed.") :
+					 errhint("INSERT the variable, or leave it out; nothing has been changed.")));
+		return;
 	}
-	else
-	{
-		api_check(call, psprintf("read %s", object->name));
-		found = resource_text(call->record, object->resource->key);
-		if (found == NULL || strcmp(found, object->key) != 0 ||
-			strcmp(variant_of(object->resource, call->record),
-				   object->variant ? object->variant : first->new_variant) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_PROTOCOL_VIOLATION),
-					 errmsg("could not read %s on server \"%s\"", object->name,
-							call->connection->server_name),
-					 errdetail("GitLab has answered with another one.")));
-		if (object->variant == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s exists already on server \"%s\"", object->name,
-							call->connection->server_name),
-					 errhint("The transaction is rolled back; nothing has been changed.")));
-		object->state = copy_record(call->record);
-	}
-	object->read = true;
-	object->call = NULL;
-	api_call_free(call);
-	return true;
+	api_check(call, psprintf("read %s", object->name));
+	found = record_text(call->record, object->resource->key);
+	if (found == NULL || strcmp(found, object->key) != 0 ||
+		strcmp(queue_variant(object->resource, call->record),
+			   object->variant ? object->variant : first->new_variant) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("could not read %s on server \"%s\"", object->name,
+						call->connection->server_name),
+				 errdetail("GitLab has answered with another variable.")));
+	if (object->variant == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s already exists on server \"%s\"", object->name,
+						call->connection->server_name),
+				 errhint("To change it, use UPDATE; nothing has been changed.")));
 }
 
-/* Reads the objects over one connection that have not been read. */
-static void
-read_over(Connection *connection)
+/*
+ * Learns from the answer.  If the credential was rotated meanwhile, this object and
+ * the others of the batch are read again.
+ */
+static bool
+finish_reading(Batch *batch, void *item)
 {
-	ApiCall    *calls[MAX_CONCURRENCY];
-	QueuedObject *readers[MAX_CONCURRENCY];
-	int			limit = Min(connection->concurrency, MAX_CONCURRENCY);
-	int			n = 0;
-	dlist_node *next = objects.head.next;
+	QueuedObject *object = item;
+	ApiCall    *call = object->call;
+	QueuedWrite *first = queue_first_write(object);
+	bool		renewed;
 
-	for (;;)
+	(void) batch;
+	renewed = api_refusal(call) == REFUSAL_CREDENTIAL &&
+		(call->connection != first->connection || renew(call, first->userid));
+	if (!renewed && shows_others(object))
+		object->crowded = true;
+	else if (!renewed)
 	{
-		int			i;
-
-		while (n < limit && next != &objects.head)
-		{
-			QueuedObject *object = object_of(next);
-
-			next = next->next;
-			if (object->read || object->call ||
-				first_write(object)->connection != connection)
-				continue;
-			calls[n] = start_reading(object);
-			if (calls[n] == NULL)
-				object->read = true;
-			else
-				readers[n++] = object;
-		}
-		if (n == 0)
-			return;
-		i = api_wait(calls, n);
-		if (!finish_reading(readers[i]))
-		{
-			/* all of them again, with the new credential */
-			for (i = 0; i < n; i++)
-			{
-				api_call_free(calls[i]);
-				readers[i]->call = NULL;
-			}
-			return;
-		}
-		n--;
-		calls[i] = calls[n];
-		readers[i] = readers[n];
+		check_found(object);
+		if (api_verdict(call) == API_DONE)
+			object->found = queue_copy(call->record);
 	}
+	queue_set_object_state(object, renewed ||
+						   (object->crowded && object->found == NULL) ?
+						   OBJECT_UNREAD : OBJECT_READ);
+	object->call = NULL;
+	api_call_free(call);
+	return !renewed;
+}
+
+/* Reads the others in GitLab that have an object's key. */
+static void
+read_others(QueuedObject *object)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "GitLab siblings",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	ApiTarget	target = {.path = collection_path(object),
+		.containers = {object->container}
+	};
+	StreamListing listing = {.target = &target, .page_size = SIBLINGS_PAGE_SIZE,
+		.concurrency = 1
+	};
+	Stream	   *stream = stream_list(api_open(object->serverid,
+											  queue_first_write(object)->userid),
+									 object->resource, &listing);
+	JsonRecord *record;
+
+	object->others = json_object_new_array();
+	while ((record = stream_next(stream)) != NULL)
+	{
+		const char *key = record_text(record, object->resource->key);
+
+		if (key && strcmp(key, object->key) == 0 &&
+			strcmp(queue_variant(object->resource, record),
+				   object->variant) != 0 &&
+			json_object_array_add(object->others, queue_copy(record)) != 0)
+			memory_report_exhausted();
+	}
+	MemoryContextSwitchTo(saved);
+	MemoryContextDelete(context);
 }
 
 static void
@@ -245,12 +319,22 @@ read_objects(void)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &objects)
+	dlist_foreach(iter, &write_queue.objects)
 	{
 		QueuedObject *object = object_of(iter.cur);
 
-		while (!object->read)
-			read_over(first_write(object)->connection);
+		while (object->state != OBJECT_READ)
+		{
+			Batch		batch = {
+				.connection = queue_first_write(object)->connection,
+				.next = next_reading,
+				.finish = finish_reading
+			};
+
+			(void) batch_run(&batch, NULL);
+		}
+		if (object->crowded)
+			read_others(object);
 	}
 }
 
@@ -272,14 +356,14 @@ is_hidden(JsonRecord *state)
 		 !json_object_object_get_ex(state, "value", &value) || value == NULL);
 }
 
-/* Would a rollback lack what it needs to undo a write to this object? */
+/* Whether a rollback would lack what undoes a write to this object. */
 static bool
 loses_value(const QueuedObject *object, const QueuedWrite *write)
 {
 	JsonRecord *value;
 
 	/* what the transaction itself has made is deleted again */
-	return object->variant && is_hidden(object->state) &&
+	return object->variant && is_hidden(object->found) &&
 		(write->kind == WRITE_DELETE ||
 		 (write->kind == WRITE_CHANGE &&
 		  json_object_object_get_ex(write->fields, "value", &value)));
@@ -295,7 +379,7 @@ mark_last(void)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &writes)
+	dlist_foreach(iter, &write_queue.writes)
 	{
 		QueuedWrite *write = write_of(iter.cur);
 
@@ -309,8 +393,8 @@ static void
 prepare_undo(QueuedWrite *write)
 {
 	QueuedObject *object = write->object;
-	MemoryContext saved = MemoryContextSwitchTo(context);
-	const char *old_value = resource_text(object->state, "value");
+	MemoryContext saved = MemoryContextSwitchTo(write_queue.context);
+	const char *old_value = record_text(object->found, "value");
 
 	write->old_value = old_value ? pstrdup(old_value) : NULL;
 	write->obstacle = loses_value(object, write) ?
@@ -322,25 +406,16 @@ prepare_undo(QueuedWrite *write)
 		case WRITE_CREATE:
 			break;
 		case WRITE_CHANGE:
-			write->undo_body = resource_json(pick_fields(object->state,
-														 write->fields));
+			write->undo_body = record_json(pick_fields(object->found,
+													   write->fields));
 			break;
 		case WRITE_DELETE:
 			if (write->obstacle == NULL)
-				write->undo_body = resource_body(object->resource,
-												 object->state, NULL, 0);
+				write->undo_body = record_body(object->resource,
+											   object->found, NULL, 0);
 			break;
 	}
 	MemoryContextSwitchTo(saved);
-}
-
-/* Is a write done, by this answer? */
-static bool
-is_done(const QueuedWrite *write, ApiCall *call)
-{
-	return api_call_judge(call) == API_SUCCEEDED ||
-		(write->kind == WRITE_DELETE && call->outcome == API_REFUSED &&
-		 api_is_absent(call));
 }
 
 static void
@@ -350,59 +425,144 @@ log_write(const QueuedWrite *write)
 
 	if (!quiet_log_changes)
 		return;
-	SAY(message, "%s %s on server \"%s\" by role \"%s\"", write->object->name,
-		kinds[write->kind].participle, write->connection->server_name,
-		write->role);
+	SAY(message, "%s %s on server \"%s\" by %s", write->object->name,
+		write_words[write->kind].participle, write->connection->server_name,
+		write->who);
 	quiet_announce(api_log_level(), &a);
 }
 
 /* Learns from the answer to a write what came of it. */
 static void
-learn_outcome(QueuedWrite *write)
+learn(QueuedWrite *write)
 {
-	ApiCall    *call = write->call;
-	bool		done = is_done(write, call);
+	ApiVerdict	verdict = api_verdict(write->call);
 
-	write->in_doubt = write->in_doubt || call->in_doubt;
-	if (done)
+	write->stray = write->stray || api_left_stray(write->call);
+	if (verdict == API_DONE ||
+		(verdict == API_ABSENT && write->kind == WRITE_DELETE))
 	{
-		write->state = WRITE_DONE;
+		queue_set_write_state(write, WRITE_DONE);
 		log_write(write);
 	}
-	else if (api_came_to_nothing(call) && !write->in_doubt)
-		write->state = WRITE_REFUSED;
+	else if (verdict == API_UNKNOWN || write->stray)
+		queue_set_write_state(write, WRITE_UNKNOWN);
+	else
+		queue_set_write_state(write, WRITE_REFUSED);
 }
 
-/* What GitLab has now that a write is done. */
+/* Notes the object as GitLab has it now that a write is done. */
 static void
 advance_state(QueuedWrite *write)
 {
 	QueuedObject *object = write->object;
 
 	if (write->kind == WRITE_CHANGE)
-		put_over(object->state, write->fields);
+		queue_put_over(object->found, write->fields);
 	else
 	{
-		resource_free_record(object->state);
-		object->state = write->kind == WRITE_CREATE ?
-			copy_record(write->fields) : NULL;
+		record_free(object->found);
+		object->found = write->kind == WRITE_CREATE ?
+			queue_copy(write->fields) : NULL;
 	}
 }
 
-pg_noreturn static void
-report_unwritten(QueuedWrite *write, ApiCall *call)
+/*
+ * Whether two records agree in all fields of the first one, except for the
+ * variant and the fields of a third one.
+ */
+static bool
+are_alike(const Resource *resource, JsonRecord *a, JsonRecord *b,
+		  JsonRecord *without)
 {
-	const char *action = psprintf("%s %s", kinds[write->kind].infinitive,
-								  write->object->name);
+	struct json_object_iterator it = json_object_iter_begin(a);
+	struct json_object_iterator end = json_object_iter_end(a);
 
-	api_check(call, action);
-	pg_unreachable();
+	for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
+	{
+		const char *name = json_object_iter_peek_name(&it);
+		JsonRecord *other;
+
+		if (strcmp(name, resource->variant) != 0 &&
+			!json_object_object_get_ex(without, name, &other) &&
+			json_object_object_get_ex(b, name, &other) &&
+			!json_object_equal(json_object_iter_peek_value(&it), other))
+			return false;
+	}
+	return true;
 }
 
 /*
- * Is the answer about the object that was asked for?  GitLab strips blanks from
- * keys.  Of groups without the paid tier it drops the variant silently, and it
- * takes another one of a group's where there is none any more.
+ * Another object as it was before GitLab changed it in the place of one that was
+ * gone: as the transaction itself has left it, or as it was read.  It is the one
+ * of that variant or, where the change was a move, one that looks like the
+ * answer.  NULL if there is none.
+ */
+static JsonRecord *
+find_other(const QueuedWrite *write, const char *variant)
+{
+	const QueuedObject *object = write->object;
+	JsonRecord *answer = write->call->record;
+	bool		moved = strcmp(variant, write->new_variant) == 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &object->siblings->objects)
+	{
+		JsonRecord *found = sibling_of(iter.cur)->found;
+
+		if (sibling_of(iter.cur) != object && found &&
+			(moved ? are_alike(object->resource, answer, found, write->fields) :
+			 strcmp(queue_variant(object->resource, found), variant) == 0))
+			return found;
+	}
+	for (size_t i = 0; object->others && i < json_object_array_length(object->others); i++)
+	{
+		JsonRecord *other = json_object_array_get_idx(object->others, i);
+
+		if (moved ? are_alike(object->resource, answer, other, write->fields) :
+			strcmp(queue_variant(object->resource, other), variant) == 0)
+			return other;
+	}
+	return NULL;
+}
+
+/* Has the rollback restore what was changed in another object's place. */
+static void
+undo_to_other(QueuedWrite *write, const char *variant)
+{
+	JsonRecord *other = find_other(write, variant);
+	JsonRecord *value;
+	const char *old_value;
+
+	write->obstacle = "GitLab has changed another one in its place.";
+	if (other == NULL || (is_hidden(other) &&
+						  json_object_object_get_ex(write->fields, "value", &value)))
+		return;
+	old_value = record_text(other, "value");
+	write->old_value = old_value ? pstrdup(old_value) : NULL;
+	write->undo_body = record_json(pick_fields(other, write->fields));
+	write->new_variant = pstrdup(variant);
+	write->obstacle = NULL;
+}
+
+/*
+ * Whether GitLab has moved another object than the one that was asked for.  The
+ * answer has the variant that was wanted in both cases.
+ */
+static bool
+has_moved_other(const QueuedWrite *write)
+{
+	const QueuedObject *object = write->object;
+
+	return object->crowded && write->kind == WRITE_CHANGE &&
+		strcmp(write->old_variant, write->new_variant) != 0 &&
+		!are_alike(object->resource, write->call->record, object->found,
+				   write->fields);
+}
+
+/*
+ * Checks that the answer is about the object that was asked for.  GitLab strips
+ * blanks from keys.  Of groups without the paid tier it drops the variant
+ * silently, and it takes another one of a group's where there is none any more.
  */
 static void
 check_identity(QueuedWrite *write)
@@ -410,67 +570,146 @@ check_identity(QueuedWrite *write)
 	const QueuedObject *object = write->object;
 	const Resource *resource = object->resource;
 	JsonRecord *record = write->call->record;
-	const char *key = resource_text(record, resource->key);
-	const char *variant = resource_text(record, resource->variant);
+	const char *key = record_text(record, resource->key);
+	const char *variant = queue_named_variant(resource, record);
 	bool		same_key;
 	bool		same_variant;
+	bool		is_gone = false;
 	MemoryContext saved;
 
-	/* what a server does not tell is not wrong */
-	same_key = key == NULL || strcmp(key, object->key) == 0;
-	same_variant = variant == NULL || write->new_variant == NULL ||
-		strcmp(variant, write->new_variant) == 0;
-	if (same_key && same_variant)
+	/* what was deleted has none, and what a server does not tell is not wrong */
+	if (write->new_variant == NULL)
 		return;
-	saved = MemoryContextSwitchTo(context);
+	same_key = key == NULL || strcmp(key, object->key) == 0;
+	same_variant = variant == NULL || strcmp(variant, write->new_variant) == 0;
+	if (same_key && same_variant && !has_moved_other(write))
+		return;
+	saved = MemoryContextSwitchTo(write_queue.context);
 	if (write->kind == WRITE_CREATE)
 	{
-		write->undo_path = resource_path(resource, object->container,
+		write->undo_path = resource_path(resource, &object->container,
 										 same_key ? object->key : key);
 		if (!same_variant)
 			write->new_variant = pstrdup(variant);
 	}
+	else if (same_key && !same_variant && strcmp(variant, write->old_variant) == 0)
+		write->new_variant = write->old_variant;	/* it was not moved */
 	else
-		write->obstacle = "GitLab has changed another one in its place.";
+	{
+		undo_to_other(write, same_variant ? write->new_variant : variant);
+		is_gone = resource->update_strays;
+	}
 	MemoryContextSwitchTo(saved);
+	if (is_gone)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("could not %s %s on server \"%s\"",
+						write_words[write->kind].infinitive, object->name,
+						write->connection->server_name),
+				 errdetail("It no longer exists, and GitLab has changed another one with that %s instead.",
+						   resource->key),
+				 errhint("The transaction is rolled back.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("could not %s %s on server \"%s\"",
-					kinds[write->kind].infinitive, object->name,
+					write_words[write->kind].infinitive, object->name,
 					write->connection->server_name),
 			 same_variant ?
 			 errdetail("GitLab has %s it with the %s \"%s\" instead.",
-					   kinds[write->kind].participle, resource->key,
-					   server_text(key)) :
+					   write_words[write->kind].participle, resource->key,
+					   queue_shown_name(write->connection, key)) :
 			 errdetail("GitLab has %s it with the %s \"%s\" instead.",
-					   kinds[write->kind].participle, resource->variant,
-					   server_text(variant)),
+					   write_words[write->kind].participle, resource->variant,
+					   queue_shown_name(write->connection, variant)),
 			 !same_variant && resource->variant_hint ?
 			 errhint("%s", resource->variant_hint) : 0));
 }
 
+/*
+ * Whether an answer tells of a member what was sent.  What it leaves out is not
+ * wrong.
+ */
+static bool
+is_as_sent(const char *name, JsonRecord *sent, JsonRecord *body,
+		   JsonRecord *answer)
+{
+	JsonRecord *told;
+	JsonRecord *hidden;
+	bool		is_hidden = json_object_object_get_ex(answer, "hidden", &hidden) &&
+		json_object_get_boolean(hidden);
+
+	if (strcmp(name, "masked_and_hidden") == 0)
+		return is_hidden;
+	if (!json_object_object_get_ex(answer, name, &told))
+		return true;
+	if (is_hidden && told == NULL)
+		return true;			/* as a value that GitLab shows no more */
+	if (strcmp(name, "masked") == 0 &&
+		json_object_object_get_ex(body, "masked_and_hidden", NULL))
+		return true;
+	return json_object_equal(sent, told);
+}
+
+/*
+ * Checks that GitLab has done all that was asked for.  A value that is not
+ * masked though it was to be would be in the next job's log.
+ */
+static void
+check_fields(const QueuedWrite *write)
+{
+	JsonRecord *body = write->body ? json_tokener_parse(write->body) : NULL;
+	char	   *differs = NULL;
+
+	if (body && json_object_is_type(write->call->record, json_type_object))
+	{
+		struct json_object_iterator it = json_object_iter_begin(body);
+		struct json_object_iterator end = json_object_iter_end(body);
+
+		for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
+		{
+			const char *name = json_object_iter_peek_name(&it);
+
+			if (differs == NULL &&
+				!is_as_sent(name, json_object_iter_peek_value(&it), body,
+							write->call->record))
+				differs = pstrdup(name);
+		}
+	}
+	record_free(body);
+	if (differs)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("could not %s %s on server \"%s\": GitLab has stored something else",
+						write_words[write->kind].infinitive,
+						write->object->name, write->connection->server_name),
+				 errdetail("Its answer differs in the field \"%s\".", differs),
+				 errhint("The transaction is rolled back, and the variable is restored.")));
+}
+
 /* GitLab may quote the values that a write is about; messages must not. */
 void
-protect_values(ApiCall *call, const QueuedWrite *write)
+writing_protect_values(ApiCall *call, const QueuedWrite *write)
 {
-	api_call_protect(call, resource_text(write->fields, "value"));
+	api_call_protect(call, record_text(write->fields, "value"));
 	api_call_protect(call, write->old_value);
 }
 
+/* Sends a write.  Raises an error, and changes nothing, if memory is short. */
 static void
 start_write(QueuedWrite *write)
 {
 	QueuedObject *object = write->object;
 	ApiCall    *call;
 
-	call = check_call(make_call(object, write->connection,
-								kinds[write->kind].method,
-								write->kind == WRITE_CREATE ?
-								collection_path(object) : object_path(object),
-								write->old_variant, write->body));
+	call = check_call(queue_call(object, write->connection,
+								 write_words[write->kind].method,
+								 write->kind == WRITE_CREATE ?
+								 collection_path(object) : object_path(object),
+								 write->old_variant, write->body));
 	write->call = call;
-	protect_values(call, write);
-	write->state = WRITE_SENT;
+	recent_forget();
+	writing_protect_values(call, write);
+	queue_set_write_state(write, WRITE_SENT);
 	api_call_start(call);
 }
 
@@ -480,7 +719,7 @@ is_same_variant(const char *a, const char *b)
 	return a && b && strcmp(a, b) == 0;
 }
 
-/* Is one of a write's variants one that another write is about, too? */
+/* Whether one of a write's variants is one that another write is about, too. */
 static bool
 touches(const QueuedWrite *write, const QueuedWrite *other)
 {
@@ -490,9 +729,12 @@ touches(const QueuedWrite *write, const QueuedWrite *other)
 		is_same_variant(write->new_variant, other->new_variant);
 }
 
-/* May an attempt of another write yet change what this one makes of it? */
+/*
+ * Whether an attempt of another write may yet change what this one makes of the
+ * object.
+ */
 bool
-may_be_overtaken(QueuedWrite *write)
+writing_may_be_overtaken(const QueuedWrite *write)
 {
 	dlist_iter	outer;
 
@@ -504,7 +746,7 @@ may_be_overtaken(QueuedWrite *write)
 		{
 			QueuedWrite *other = own_write(inner.cur);
 
-			if (other != write && other->in_doubt && touches(write, other))
+			if (other != write && other->stray && touches(write, other))
 				return true;
 		}
 	}
@@ -515,29 +757,34 @@ may_be_overtaken(QueuedWrite *write)
 static void
 carry_out(QueuedWrite *write)
 {
-	if (may_be_overtaken(write))
+	if (writing_may_be_overtaken(write))
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("could not %s %s on server \"%s\"",
-						kinds[write->kind].infinitive, write->object->name,
+						write_words[write->kind].infinitive, write->object->name,
 						write->connection->server_name),
 				 errdetail("GitLab has not answered all requests to change it before, and may still carry one out."),
 				 errhint("The transaction is rolled back; run it again in a while.")));
 	prepare_undo(write);
-	dlist_push_tail(&sent, &write->sent_link);
 	for (;;)
 	{
 		start_write(write);
 		api_wait(&write->call, 1);
-		learn_outcome(write);
+		learn(write);
 		if (write->state == WRITE_DONE)
 			break;
-		if (!renew_credential(write->call, write->userid))
-			report_unwritten(write, write->call);
+		if (!renew(write->call, write->userid))
+			api_report(write->call,
+					   psprintf("%s %s", write_words[write->kind].infinitive,
+								write->object->name));
 		api_call_free(write->call);
 		write->call = NULL;
 	}
 	check_identity(write);
+	check_fields(write);
+	if (write->kind == WRITE_CHANGE)
+		recent_note_object(write->connection, write->object->resource,
+						   write->object->container, write->call->record);
 	advance_state(write);
 	api_call_free(write->call);
 	write->call = NULL;
@@ -545,25 +792,34 @@ carry_out(QueuedWrite *write)
 
 /* Carries out all that is queued.  Raises errors. */
 void
-queue_write(void)
+writing_carry_out(void)
 {
 	dlist_iter	iter;
 
+	queue_assert();
 	read_objects();
 	mark_last();
 	for (int last = 0; last <= 1; last++)
-		dlist_foreach(iter, &writes)
+		dlist_foreach(iter, &write_queue.writes)
 			if (write_of(iter.cur)->object->siblings->come_last == (last == 1))
 				carry_out(write_of(iter.cur));
 }
 
-/* Waits for the answer to a write that the transaction did not wait for. */
+/* Waits for the answers to writes that the transaction did not wait for. */
 void
-finish_write(QueuedWrite *write, Patience *patience)
+writing_finish(Ending *ending)
 {
-	if (write->state != WRITE_SENT || write->call == NULL)
-		return;
-	http_last_attempt(write->call->exchange);
-	if (quiet_wait(write->call, patience))
-		learn_outcome(write);
+	dlist_iter	iter;
+
+	queue_assert();
+	Assert(!ending->committed || dlist_is_empty(&write_queue.sent) ||
+		   sent_write(dlist_tail_node(&write_queue.sent))->state == WRITE_DONE);
+	dlist_foreach(iter, &write_queue.sent)
+	{
+		QueuedWrite *write = sent_write(iter.cur);
+
+		if (write->state == WRITE_SENT &&
+			quiet_wait(write->call, &ending->patience))
+			learn(write);
+	}
 }

@@ -11,14 +11,13 @@
 #define GITLAB_PAT_WRITING_H
 
 #include "change/queue.h"
-#include "change/quiet.h"
-#include "gitlab/call.h"
 
-/* Before the commit; raises errors */
-extern void queue_write(void);
+/* Raises errors */
+extern void writing_carry_out(void);
 
-extern void protect_values(ApiCall *call, const QueuedWrite *write);
-extern bool may_be_overtaken(QueuedWrite *write);
-extern void finish_write(QueuedWrite *write, Patience *patience);
+/* Raise nothing above WARNING */
+extern void writing_finish(Ending *ending);
+extern bool writing_may_be_overtaken(const QueuedWrite *write);
+extern void writing_protect_values(ApiCall *call, const QueuedWrite *write);
 
 #endif							/* GITLAB_PAT_WRITING_H */

@@ -3,8 +3,8 @@
  * analyze.c
  *	  ANALYZE of foreign tables.
  *
- * GitLab can't sample, so the whole collection is read, as the owner of the
- * table sees it; memory holds the sample only.
+ * GitLab cannot sample, so ANALYZE reads the whole list as the owner of the table
+ * sees it.  Memory holds the sample only.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -15,24 +15,23 @@
 #include <math.h>
 
 #include "access/htup_details.h"
-#include "fdw/table.h"
-#include "gitlab/client.h"
 #include "commands/vacuum.h"
 #include "compat.h"
 #include "executor/tuptable.h"
-#include "gitlab/option.h"
 #include "fdw/scan.h"
-#include "gitlab/record.h"
+#include "fdw/table.h"
+#include "gitlab/call.h"
+#include "gitlab/client.h"
+#include "gitlab/option.h"
 #include "gitlab/stream.h"
-#include "gitlab/listing.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/sampling.h"
 
-/* Pages of a table whose total GitLab doesn't tell: it does up to 10,000 rows. */
+/* Pages of a table without a total: GitLab tells none above 10,000 rows. */
 #define MANY_ROWS 10001
 
-/* A sample of rows in the making. */
+/* A sample of rows that grows while the table is read. */
 typedef struct Sample
 {
 	HeapTuple  *rows;
@@ -72,7 +71,7 @@ acquire_sample(Relation rel, int elevel, HeapTuple *rows, int target,
 			   double *total_rows, double *total_dead_rows)
 {
 	TableSettings *settings = option_table(RelationGetRelid(rel));
-	const ResourceField **fields = resource_bind(settings->resource, rel);
+	const ResourceField **fields = table_bind(settings->resource, rel);
 	ApiClient  *client = api_open(settings->serverid, rel->rd_rel->relowner);
 	StreamListing listing = {
 		.page_size = settings->page_size,
@@ -97,8 +96,8 @@ acquire_sample(Relation rel, int elevel, HeapTuple *rows, int target,
 		if (place < 0)
 			continue;
 		saved = MemoryContextSwitchTo(row_context);
-		resource_fill_slot(settings->resource, fields, NULL, record, false,
-						   false, slot);
+		table_fill_slot(settings->resource, fields, NULL, record, false,
+						false, slot);
 		MemoryContextSwitchTo(saved);
 		rows[place] = ExecCopySlotHeapTuple(slot);
 		MemoryContextReset(row_context);
@@ -123,11 +122,11 @@ gitlab_AnalyzeForeignTable(Relation rel, AcquireSampleRowsFunc *func,
 	TableSettings *settings = option_table(RelationGetRelid(rel));
 	int64		total = -1;
 
-	if (settings->resource->container)
+	if (settings->resource->containers[0])
 		return false;			/* there is no list of all of them */
 	if (!settings->resource->keyset)
 		total = stream_total(api_open(settings->serverid, rel->rd_rel->relowner),
-							 settings->resource, NULL, NIL);
+							 settings->resource, NULL, NIL, false);
 	if (total < 0)
 		total = MANY_ROWS;
 	*totalpages = (BlockNumber) Max(ceil((double) total / settings->page_size), 1);

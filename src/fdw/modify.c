@@ -3,8 +3,8 @@
  * modify.c
  *	  INSERT, UPDATE, DELETE and COPY.
  *
- * What can be changed, and by which rows.  What that means for a token is
- * token.c's business; the objects that are written at commit go to variables.c.
+ * What can be changed, and by which rows.  What that means for GitLab is the
+ * business of the participant that changes the table's resource.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -12,23 +12,24 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "change/variables.h"
+#include "change/transaction.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "executor/executor.h"
+#include "fdw/ahead.h"
+#include "fdw/ctid.h"
 #include "fdw/modify.h"
+#include "fdw/secret.h"
 #include "fdw/table.h"
-#include "gitlab/client.h"
-#include "gitlab/record.h"
+#include "fdw/target.h"
+#include "fdw/token.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/appendinfo.h"
 #include "optimizer/inherit.h"
 #include "optimizer/optimizer.h"
-#include "fdw/token.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -36,10 +37,10 @@
 #include "utils/rel.h"
 
 /*
- * The junk column that brings the row to be changed.  It has the name that the
- * executor uses, too, so that the row is fetched only once.
+ * How many rows an INSERT collects before they are created.  More than are created at
+ * a time, so that a slow answer holds up few others.
  */
-#define ROW_COLUMN "wholerow"
+#define INSERT_BATCH_SIZE 128
 
 /* ----------
  * Planning
@@ -52,17 +53,20 @@ gitlab_IsForeignRelUpdatable(Relation rel)
 {
 	TableSettings *settings = option_table(RelationGetRelid(rel));
 
-	if (!settings->updatable || !settings->resource->writable)
+	if (!settings->updatable ||
+		transaction_participant(settings->resource) == NULL)
 		return 0;
-	return (1 << CMD_INSERT) | (1 << CMD_UPDATE) | (1 << CMD_DELETE);
+	return (resource_has_insert(settings->resource) ? 1 << CMD_INSERT : 0) |
+		(1 << CMD_UPDATE) | (1 << CMD_DELETE);
 }
 
 /* Raises an error if a table lacks a column that names its objects. */
 static void
-check_identity(Relation rel, const ResourceField **fields, const char *name)
+check_identity(Relation rel, const Resource *resource,
+			   const ResourceField **fields, const char *name)
 {
 	if (name == NULL ||
-		resource_column(fields, RelationGetDescr(rel), name) != InvalidAttrNumber)
+		table_column(fields, RelationGetDescr(rel), name) != InvalidAttrNumber)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
@@ -70,7 +74,7 @@ check_identity(Relation rel, const ResourceField **fields, const char *name)
 					RelationGetRelationName(rel), name),
 			 errhint("Add the column: ALTER FOREIGN TABLE %s ADD COLUMN %s %s.",
 					 quote_identifier(RelationGetRelationName(rel)), name,
-					 strcmp(name, "id") == 0 ? "bigint" : "text")));
+					 resource_type_name(resource_field(resource, name)->type))));
 }
 
 /* Has UPDATE and DELETE fetch the rows that they change. */
@@ -81,26 +85,16 @@ gitlab_AddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
 {
 	const Resource *resource =
 		option_table(RelationGetRelid(target_relation))->resource;
-	const ResourceField **fields = resource_bind(resource, target_relation);
+	const ResourceField **fields = table_bind(resource, target_relation);
 	Var		   *row;
 
-	check_identity(target_relation, fields, resource->key);
-	check_identity(target_relation, fields, resource->variant);
+	for (int i = 0; i < MAX_CONTAINERS; i++)
+		check_identity(target_relation, resource, fields, resource->containers[i]);
+	check_identity(target_relation, resource, fields, resource->key);
+	check_identity(target_relation, resource, fields, resource->variant);
 	/* as the executor makes it, so that partitions can share it */
 	row = makeVar(rtindex, InvalidAttrNumber, RECORDOID, -1, InvalidOid, 0);
-	add_row_identity_var(root, row, rtindex, ROW_COLUMN);
-}
-
-pg_noreturn static void
-refuse_column(const Resource *resource, Relation rel, AttrNumber attno)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot update column \"%s\" of foreign table \"%s\"",
-					get_attname(RelationGetRelid(rel), attno, false),
-					RelationGetRelationName(rel)),
-			 errdetail("%s", resource->update_rule),
-			 errhint("%s", resource->update_hint)));
+	add_row_identity_var(root, row, rtindex, TARGET_ROW_COLUMN);
 }
 
 /* Refuses SET of anything that GitLab can't change. */
@@ -118,17 +112,31 @@ check_updated_columns(PlannerInfo *root, Index rtindex, Relation rel,
 		const ResourceField *field = attno > 0 ? fields[attno - 1] : NULL;
 
 		if (field == NULL || !(field->flags & FIELD_UPDATE))
-			refuse_column(resource, rel, attno);
+			target_refuse_column(resource, rel, attno);
 	}
 }
 
 /*
- * A row that fails a view's CHECK OPTION is shown in the error.  That is checked
- * after GitLab has put the secret into it.
+ * Refuses what would have to check the rows that GitLab makes of ours.  For the
+ * policies of a partitioned parent the executor checks the rows of a foreign
+ * table not at all.  For a view's CHECK OPTION it does so after GitLab has put
+ * the secret into the row, and the error shows the row.
  */
 static void
-refuse_check_option(Relation rel, const ResourceField **fields)
+check_options(Relation rel, const ResourceField **fields, List *options)
 {
+	ListCell   *lc;
+
+	foreach(lc, options)
+		if (lfirst_node(WithCheckOption, lc)->kind != WCO_VIEW_CHECK)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("row-level security policies cannot be used to change foreign table \"%s\"",
+							RelationGetRelationName(rel)),
+					 errdetail("PostgreSQL does not check the rows that are written to a foreign table."),
+					 errhint("Write to the foreign table through a function that checks them, or as a role that bypasses the policies.")));
+	if (options == NIL)
+		return;
 	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
 		if (fields[i] && (fields[i]->flags & FIELD_SENSITIVE))
 			ereport(ERROR,
@@ -140,7 +148,36 @@ refuse_check_option(Relation rel, const ResourceField **fields)
 							 fields[i]->name)));
 }
 
-/* Checks a statement that changes the table; the executor needs no more. */
+/*
+ * Refuses ON CONFLICT, which the executor ignores for rows that are routed to a
+ * partition.
+ */
+static void
+check_on_conflict(Relation rel, const Resource *resource, OnConflictAction action)
+{
+	if (action == ONCONFLICT_NONE)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("INSERT with ON CONFLICT is not supported for foreign table \"%s\"",
+					RelationGetRelationName(rel)),
+			 errdetail("%s", transaction_participant(resource)->no_conflict),
+			 errhint("INSERT what is not there yet: INSERT INTO %s ... SELECT ... WHERE NOT EXISTS (SELECT FROM %s WHERE ...).",
+					 quote_identifier(RelationGetRelationName(rel)),
+					 quote_identifier(RelationGetRelationName(rel)))));
+}
+
+/* The member of a list with one for each result relation, or NIL. */
+static List *
+list_of_relation(List *lists, int index)
+{
+	return lists == NIL ? NIL : list_nth_node(List, lists, index);
+}
+
+/*
+ * Checks a statement that changes the table.  What the executor needs of the plan: which
+ * columns an UPDATE sets, as a list of their numbers.
+ */
 List *
 gitlab_PlanForeignModify(PlannerInfo *root, ModifyTable *plan,
 						 Index resultRelation, int subplan_index)
@@ -148,30 +185,27 @@ gitlab_PlanForeignModify(PlannerInfo *root, ModifyTable *plan,
 	RangeTblEntry *rte = planner_rt_fetch(resultRelation, root);
 	Relation	rel = table_open(rte->relid, NoLock);
 	TableSettings *settings = option_table(rte->relid);
-	const ResourceField **fields = resource_bind(settings->resource, rel);
+	const ResourceField **fields = table_bind(settings->resource, rel);
 
-	(void) subplan_index;
-	if (plan->withCheckOptionLists != NIL)
-		refuse_check_option(rel, fields);
-	if (plan->onConflictAction != ONCONFLICT_NONE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("INSERT with ON CONFLICT is not supported for foreign table \"%s\"",
-						RelationGetRelationName(rel)),
-				 settings->resource->written_at_commit ?
-				 errdetail("What conflicts is not known before the commit.") :
-				 errdetail("Names of tokens are not unique in GitLab, so nothing conflicts.")));
+	check_options(rel, fields,
+				  list_of_relation(plan->withCheckOptionLists, subplan_index));
+	check_on_conflict(rel, settings->resource, plan->onConflictAction);
+	ctid_check_returning(list_of_relation(plan->returningLists, subplan_index),
+						 rel, resultRelation);
 	/* the executor refuses the others, in its own words */
 	if (plan->operation == CMD_UPDATE && gitlab_IsForeignRelUpdatable(rel) != 0)
 	{
 		check_updated_columns(root, resultRelation, rel, settings->resource,
 							  fields);
-		if (settings->resource == resource_tokens &&
+		if (settings->resource->kind == RESOURCE_TOKENS &&
 			settings->rotation == ROTATION_NATIVE)
-			token_check_native_rotation(root, resultRelation, rel, fields);
+			token_check_native_rotation(root, resultRelation, rel,
+										settings->resource, fields);
 	}
 	table_close(rel, NoLock);
-	return NIL;
+	return plan->operation == CMD_UPDATE ?
+		list_make1(copyObject(list_nth(plan->updateColnosLists, subplan_index))) :
+		NIL;
 }
 
 
@@ -180,34 +214,25 @@ gitlab_PlanForeignModify(PlannerInfo *root, ModifyTable *plan,
  * ----------
  */
 
-static char *
-qualified_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-}
-
+/* Makes ready for rows that the executor brings. */
 static GitLabModify *
-begin_modify(ResultRelInfo *rinfo, EState *estate)
+begin_modify(ModifyTableState *mtstate, ResultRelInfo *rinfo, CmdType operation)
 {
-	GitLabModify *modify = palloc0(sizeof(GitLabModify));
-	Relation	rel = rinfo->ri_RelationDesc;
+	EState	   *estate = mtstate->ps.state;
+	Oid			relid = RelationGetRelid(rinfo->ri_RelationDesc);
+	GitLabModify *modify;
 
-	modify->rel = rel;
-	modify->settings = option_table(RelationGetRelid(rel));
-	modify->fields = resource_bind(modify->settings->resource, rel);
-	modify->change.userid = compat_modify_userid(rinfo, estate);
-	modify->change.table = qualified_name(rel);
-	modify->change.client = api_open(modify->settings->serverid,
-									 modify->change.userid);
-	/* COPY leaves the executor's command id unset */
-	modify->change.cid = estate->es_output_cid != FirstCommandId ?
-		estate->es_output_cid : GetCurrentCommandId(true);
-	modify->row_context = AllocSetContextCreate(CurrentMemoryContext,
-												"GitLab row",
-												ALLOCSET_SMALL_SIZES);
-	if (!modify->settings->resource->written_at_commit)
-		token_begin(modify);
+	option_check_writable();
+	modify = target_begin(estate, rinfo,
+						  api_open(option_table(relid)->serverid,
+								   compat_modify_userid(rinfo, estate)));
+	if (operation == CMD_INSERT || operation == CMD_UPDATE)
+		modify->discards = secret_is_discarded(modify->settings->resource,
+											   modify->fields, mtstate, rinfo,
+											   operation);
+	if (operation == CMD_UPDATE && modify->discards)
+		secret_refuse_update(modify->settings->resource, modify->fields,
+							 modify->rel);
 	return modify;
 }
 
@@ -218,27 +243,30 @@ gitlab_BeginForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,
 {
 	GitLabModify *modify;
 
-	(void) fdw_private;
 	(void) subplan_index;
 	if (eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	modify = begin_modify(rinfo, mtstate->ps.state);
+	modify = begin_modify(mtstate, rinfo, mtstate->operation);
 	if (mtstate->operation == CMD_UPDATE || mtstate->operation == CMD_DELETE)
 	{
 		modify->row_attno =
 			ExecFindJunkAttributeInTlist(outerPlanState(mtstate)->plan->targetlist,
-										 ROW_COLUMN);
+										 TARGET_ROW_COLUMN);
 		if (!AttributeNumberIsValid(modify->row_attno))
-			elog(ERROR, "could not find junk column \"%s\"", ROW_COLUMN);
+			elog(ERROR, "could not find junk column \"%s\"", TARGET_ROW_COLUMN);
 	}
+	if (ahead_is_possible(mtstate, rinfo, modify))
+		modify->ahead = ahead_begin(mtstate, rinfo, modify,
+									linitial(fdw_private));
 	rinfo->ri_FdwState = modify;
 }
 
-/* The same for COPY, and for rows that are routed to a partition. */
+/* Prepares the inserts of COPY, and of rows that are routed to a partition. */
 void
 gitlab_BeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 {
 	EState	   *estate = mtstate->ps.state;
+	ModifyTable *plan = (ModifyTable *) mtstate->ps.plan;	/* NULL: COPY */
 	MemoryContext saved = MemoryContextSwitchTo(estate->es_query_cxt);
 	GitLabModify *modify;
 
@@ -253,19 +281,24 @@ gitlab_BeginForeignInsert(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot route tuples into foreign table to be updated \"%s\"",
 						RelationGetRelationName(rinfo->ri_RelationDesc))));
-	modify = begin_modify(rinfo, estate);
-	if (rinfo->ri_WithCheckOptions != NIL)
-		refuse_check_option(rinfo->ri_RelationDesc, modify->fields);
+	modify = begin_modify(mtstate, rinfo, CMD_INSERT);
+	check_options(modify->rel, modify->fields, rinfo->ri_WithCheckOptions);
+	check_on_conflict(modify->rel, modify->settings->resource,
+					  plan ? plan->onConflictAction : ONCONFLICT_NONE);
+	ctid_check_returning(rinfo->ri_returningList, modify->rel, 0);
 	rinfo->ri_FdwState = modify;
 	MemoryContextSwitchTo(saved);
 }
 
-/* Nothing to end: all goes with the query's memory context. */
+/* Ends what does not go with the query's memory context. */
 void
 gitlab_EndForeignModify(EState *estate, ResultRelInfo *rinfo)
 {
+	GitLabModify *modify = rinfo->ri_FdwState;
+
 	(void) estate;
-	(void) rinfo;
+	if (modify && modify->ahead)
+		ahead_end(modify->ahead);
 }
 
 
@@ -297,7 +330,7 @@ check_inserted_row(const GitLabModify *modify, TupleTableSlot *slot)
 	for (int i = 0; i < resource->nfields; i++)
 	{
 		const ResourceField *field = &resource->fields[i];
-		AttrNumber	attno = resource_column(modify->fields, desc, field->name);
+		AttrNumber	attno = table_column(modify->fields, desc, field->name);
 
 		if (!(field->flags & FIELD_REQUIRED))
 			continue;
@@ -312,41 +345,121 @@ check_inserted_row(const GitLabModify *modify, TupleTableSlot *slot)
 	}
 }
 
+/* Whether the statement has warned of discarded secrets, for any partition. */
+static bool
+has_warned(EState *estate, const GitLabModify *modify)
+{
+	ListCell   *lc;
+
+	foreach(lc, estate->es_tuple_routing_result_relations)
+	{
+		ResultRelInfo *rinfo = lfirst(lc);
+
+		if (rinfo->ri_FdwRoutine &&
+			rinfo->ri_FdwRoutine->ExecForeignInsert == gitlab_ExecForeignInsert &&
+			rinfo->ri_FdwState &&
+			((GitLabModify *) rinfo->ri_FdwState)->warned)
+			return true;
+	}
+	return modify->warned;
+}
+
+/* The values that a row to be inserted gives to fields, in the current context. */
+static ResourceValue *
+inserted_values(const GitLabModify *modify, TupleTableSlot *slot, int *nvalues)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+	ResourceValue *values = palloc(sizeof(ResourceValue) * natts);
+
+	slot_getallattrs(slot);
+	check_inserted_row(modify, slot);
+	*nvalues = 0;
+	for (int i = 0; i < natts; i++)
+	{
+		if (modify->fields[i] == NULL || slot->tts_isnull[i])
+			continue;
+		values[*nvalues].field = modify->fields[i];
+		values[*nvalues].value = slot->tts_values[i];
+		values[(*nvalues)++].isnull = false;
+	}
+	return values;
+}
+
 /* Creates what the slot says, at once or at commit; returns it in the slot. */
 TupleTableSlot *
 gitlab_ExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 						 TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
 	GitLabModify *modify = rinfo->ri_FdwState;
-	const Resource *resource = modify->settings->resource;
 	ResourceValue *values;
-	int			nvalues = 0;
+	int			nvalues;
 	MemoryContext saved;
 
-	(void) estate;
 	(void) plan_slot;
 	MemoryContextReset(modify->row_context);
 	saved = MemoryContextSwitchTo(modify->row_context);
-	slot_getallattrs(slot);
-	check_inserted_row(modify, slot);
-	values = palloc(sizeof(ResourceValue) * slot->tts_tupleDescriptor->natts);
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	values = inserted_values(modify, slot, &nvalues);
+	table_fill_slot(modify->settings->resource, modify->fields, NULL,
+					modify->participant->insert(&modify->change, values,
+												nvalues),
+					false, true, slot);
+	if (modify->discards && !has_warned(estate, modify))
 	{
-		if (modify->fields[i] == NULL || slot->tts_isnull[i])
-			continue;
-		values[nvalues].field = modify->fields[i];
-		values[nvalues].value = slot->tts_values[i];
-		values[nvalues++].isnull = false;
+		modify->warned = true;
+		secret_warn(modify->settings->resource, modify->fields, modify->rel);
 	}
-	if (resource->written_at_commit)
-		resource_fill_slot(resource, modify->fields, NULL,
-						   queue_insert(&modify->change, resource, values,
-										nvalues),
-						   false, true, slot);
-	else
-		slot = token_insert(modify, slot, values, nvalues);
 	MemoryContextSwitchTo(saved);
 	return slot;
+}
+
+/*
+ * How many rows of INSERT and COPY come at a time.  Several only where an AFTER ROW
+ * trigger takes the secrets: with RETURNING, and before a BEFORE ROW trigger that may
+ * look at the table, the executor wants each row by itself.
+ */
+int
+gitlab_GetForeignModifyBatchSize(ResultRelInfo *rinfo)
+{
+	const GitLabModify *modify = rinfo->ri_FdwState;
+	TriggerDesc *triggers = rinfo->ri_TrigDesc;
+
+	if (modify == NULL || modify->participant->insert_rows == NULL ||
+		rinfo->ri_projectReturning || rinfo->ri_WithCheckOptions ||
+		(triggers && triggers->trig_insert_before_row) ||
+		!secret_is_for_trigger(rinfo, CMD_INSERT, InvalidAttrNumber))
+		return 1;
+	return INSERT_BATCH_SIZE;
+}
+
+/* Creates what the slots say, several at a time; returns it in the slots. */
+TupleTableSlot **
+gitlab_ExecForeignBatchInsert(EState *estate, ResultRelInfo *rinfo,
+							  TupleTableSlot **slots,
+							  TupleTableSlot **plan_slots, int *nslots)
+{
+	GitLabModify *modify = rinfo->ri_FdwState;
+	MemoryContext saved;
+	RowInsert  *inserts;
+
+	(void) estate;
+	(void) plan_slots;
+	MemoryContextReset(modify->row_context);
+	saved = MemoryContextSwitchTo(modify->row_context);
+	inserts = palloc0(sizeof(RowInsert) * *nslots);
+	for (int i = 0; i < *nslots; i++)
+		inserts[i].values = inserted_values(modify, slots[i],
+											&inserts[i].nvalues);
+	if (*nslots > 1)
+		modify->participant->insert_rows(&modify->change, inserts, *nslots);
+	else
+		inserts[0].shown = modify->participant->insert(&modify->change,
+													   inserts[0].values,
+													   inserts[0].nvalues);
+	for (int i = 0; i < *nslots; i++)
+		table_fill_slot(modify->settings->resource, modify->fields, NULL,
+						inserts[i].shown, false, true, slots[i]);
+	MemoryContextSwitchTo(saved);
+	return slots;
 }
 
 
@@ -355,63 +468,21 @@ gitlab_ExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
  * ----------
  */
 
-/* Puts the row that is to be changed into a slot of the table's type. */
-static void
-fetch_row(const GitLabModify *modify, TupleTableSlot *plan_slot,
-		  TupleTableSlot *slot)
-{
-	bool		isnull;
-	Datum		datum = ExecGetJunkAttribute(plan_slot, modify->row_attno, &isnull);
-	HeapTupleHeader header;
-	HeapTupleData tuple;
-
-	if (isnull)
-		elog(ERROR, "junk column \"%s\" is null", ROW_COLUMN);
-	header = DatumGetHeapTupleHeader(datum);
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = RelationGetRelid(modify->rel);
-	tuple.t_data = header;
-	ExecForceStoreHeapTuple(heap_copytuple(&tuple), slot, false);
-	slot_getallattrs(slot);
-}
-
-/* The record that a row was made of, as far as its columns show it. */
-static JsonRecord *
-row_record(const GitLabModify *modify, TupleTableSlot *row)
-{
-	JsonRecord *record = resource_new_record();
-
-	for (int i = 0; i < row->tts_tupleDescriptor->natts; i++)
-	{
-		ResourceValue value = {.field = modify->fields[i],
-			.value = row->tts_values[i],
-			.isnull = row->tts_isnull[i]
-		};
-
-		if (value.field)
-			resource_set(record, &value);
-	}
-	return record;
-}
-
 /* Revokes a token or deletes an object, at commit; returns the row as read. */
 TupleTableSlot *
 gitlab_ExecForeignDelete(EState *estate, ResultRelInfo *rinfo,
 						 TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
 	GitLabModify *modify = rinfo->ri_FdwState;
-	const Resource *resource = modify->settings->resource;
 	MemoryContext saved;
 	bool		is_new;
 
 	(void) estate;
 	MemoryContextReset(modify->row_context);
 	saved = MemoryContextSwitchTo(modify->row_context);
-	fetch_row(modify, plan_slot, slot);
-	is_new = resource->written_at_commit ?
-		queue_delete(&modify->change, resource, row_record(modify, slot)) :
-		token_delete(modify, slot);
+	target_fetch_row(modify, plan_slot, slot);
+	is_new = modify->participant->delete(&modify->change,
+										 target_record_of(modify, slot));
 	MemoryContextSwitchTo(saved);
 	return is_new ? slot : NULL;
 }
@@ -429,62 +500,95 @@ updated_values(const GitLabModify *modify, Bitmapset *named,
 
 	for (int i = 0; i < desc->natts; i++)
 	{
-		const ResourceField *field = modify->fields[i];
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
 
-		if (field == NULL ||
+		if (modify->fields[i] == NULL ||
 			(!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, named) &&
 			 row->tts_isnull[i] == slot->tts_isnull[i] &&
 			 (slot->tts_isnull[i] ||
 			  datum_image_eq(row->tts_values[i], slot->tts_values[i],
 							 attr->attbyval, attr->attlen))))
 			continue;
-		if (!(field->flags & FIELD_UPDATE))
-			refuse_column(modify->settings->resource, modify->rel, i + 1);
-		if (slot->tts_isnull[i] && !(field->flags & FIELD_NULLABLE))
-			ereport(ERROR,
-					(errcode(ERRCODE_NOT_NULL_VIOLATION),
-					 errmsg("column \"%s\" of foreign table \"%s\" cannot be set to null",
-							NameStr(attr->attname),
-							RelationGetRelationName(modify->rel))));
-		values[nvalues].field = field;
-		values[nvalues].value = slot->tts_values[i];
-		values[nvalues++].isnull = slot->tts_isnull[i];
+		values[nvalues++] = target_value(modify, i + 1, slot->tts_values[i],
+										 slot->tts_isnull[i]);
 	}
 	return nvalues;
 }
 
-/* Rotates a token at once, or changes an object at commit. */
+/*
+ * Leaves out of a new row what GitLab hides: its value was not in the row that was
+ * read, and so it is not in RETURNING.
+ */
+static void
+hide_values(const GitLabModify *modify, TupleTableSlot *row, TupleTableSlot *slot)
+{
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+		if (modify->fields[i] && (modify->fields[i]->flags & FIELD_SENSITIVE) &&
+			row->tts_isnull[i])
+			slot->tts_isnull[i] = true;
+}
+
+/* Changes what a row of a plan has brought, and puts the new row into a slot. */
+static bool
+update_row(EState *estate, ResultRelInfo *rinfo, TupleTableSlot *slot,
+		   TupleTableSlot *plan_slot)
+{
+	GitLabModify *modify = rinfo->ri_FdwState;
+	TupleTableSlot *row = MakeSingleTupleTableSlot(RelationGetDescr(modify->rel),
+												   &TTSOpsHeapTuple);
+	ResourceValue *values;
+	int			nvalues;
+	JsonRecord *shown;
+	bool		is_new;
+
+	target_fetch_row(modify, plan_slot, row);
+	slot_getallattrs(slot);
+	values = palloc(sizeof(ResourceValue) * slot->tts_tupleDescriptor->natts);
+	nvalues = updated_values(modify, ExecGetUpdatedCols(rinfo, estate), row,
+							 slot, values);
+	is_new = modify->participant->update(&modify->change,
+										 target_record_of(modify, row), values,
+										 nvalues, &shown);
+	if (is_new && shown)
+		table_fill_slot(modify->settings->resource, modify->fields, NULL,
+						shown, false, true, slot);
+	else if (is_new)
+		hide_values(modify, row, slot);
+	ExecDropSingleTupleTableSlot(row);
+	return is_new;
+}
+
+/* Puts the new row of what was changed ahead into a slot. */
+static bool
+show_update(const GitLabModify *modify, TupleTableSlot *slot,
+			TupleTableSlot *plan_slot)
+{
+	JsonRecord *shown = ahead_take(modify->ahead,
+								   target_record(modify, plan_slot));
+
+	if (shown == NULL)
+		return false;
+	table_fill_slot(modify->settings->resource, modify->fields, NULL, shown,
+					false, true, slot);
+	return true;
+}
+
+/*
+ * Rotates a token at once, or changes an object at commit.  NULL if the command has met
+ * the row before.
+ */
 TupleTableSlot *
 gitlab_ExecForeignUpdate(EState *estate, ResultRelInfo *rinfo,
 						 TupleTableSlot *slot, TupleTableSlot *plan_slot)
 {
 	GitLabModify *modify = rinfo->ri_FdwState;
-	const Resource *resource = modify->settings->resource;
-	TupleTableSlot *row;
 	MemoryContext saved;
+	bool		is_new;
 
 	MemoryContextReset(modify->row_context);
 	saved = MemoryContextSwitchTo(modify->row_context);
-	row = MakeSingleTupleTableSlot(RelationGetDescr(modify->rel),
-								   &TTSOpsHeapTuple);
-	fetch_row(modify, plan_slot, row);
-	slot_getallattrs(slot);
-	if (resource->written_at_commit)
-	{
-		ResourceValue *values = palloc(sizeof(ResourceValue) *
-									   slot->tts_tupleDescriptor->natts);
-		int			nvalues = updated_values(modify,
-											 ExecGetUpdatedCols(rinfo, estate),
-											 row, slot, values);
-
-		if (!queue_update(&modify->change, resource, row_record(modify, row),
-						  values, nvalues))
-			slot = NULL;		/* the command met the row before */
-	}
-	else
-		slot = token_update(modify, row, slot);
-	ExecDropSingleTupleTableSlot(row);
+	is_new = modify->ahead ? show_update(modify, slot, plan_slot) :
+		update_row(estate, rinfo, slot, plan_slot);
 	MemoryContextSwitchTo(saved);
-	return slot;
+	return is_new ? slot : NULL;
 }

@@ -11,22 +11,6 @@
 #define GITLAB_PAT_MODIFY_H
 
 #include "foreign/fdwapi.h"
-#include "gitlab/option.h"
-#include "change/queue.h"
-
-typedef struct TokenTable TokenTable;
-
-/* A statement that changes a table. */
-typedef struct GitLabModify
-{
-	Relation	rel;
-	TableSettings *settings;
-	const ResourceField **fields;	/* by attribute number minus one */
-	AttrNumber	row_attno;		/* of the junk column in the plan's rows */
-	RemoteChange change;
-	MemoryContext row_context;	/* holds the values of the current row */
-	TokenTable *tokens;			/* token.c's own; NULL if it is about others */
-} GitLabModify;
 
 extern int	gitlab_IsForeignRelUpdatable(Relation rel);
 extern void gitlab_AddForeignUpdateTargets(PlannerInfo *root, Index rtindex,
@@ -43,6 +27,12 @@ extern TupleTableSlot *gitlab_ExecForeignInsert(EState *estate,
 												ResultRelInfo *rinfo,
 												TupleTableSlot *slot,
 												TupleTableSlot *plan_slot);
+extern int	gitlab_GetForeignModifyBatchSize(ResultRelInfo *rinfo);
+extern TupleTableSlot **gitlab_ExecForeignBatchInsert(EState *estate,
+													  ResultRelInfo *rinfo,
+													  TupleTableSlot **slots,
+													  TupleTableSlot **plan_slots,
+													  int *nslots);
 extern TupleTableSlot *gitlab_ExecForeignUpdate(EState *estate,
 												ResultRelInfo *rinfo,
 												TupleTableSlot *slot,
@@ -52,5 +42,9 @@ extern TupleTableSlot *gitlab_ExecForeignDelete(EState *estate,
 												TupleTableSlot *slot,
 												TupleTableSlot *plan_slot);
 extern void gitlab_EndForeignModify(EState *estate, ResultRelInfo *rinfo);
+extern void gitlab_ExplainForeignModify(ModifyTableState *mtstate,
+										ResultRelInfo *rinfo,
+										List *fdw_private, int subplan_index,
+										ExplainState *es);
 
 #endif							/* GITLAB_PAT_MODIFY_H */

@@ -12,12 +12,12 @@
 #include "access/stratnum.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "fdw/pushdown.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
-#include "fdw/pushdown.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
@@ -80,8 +80,8 @@ pushdown_column(const PushdownTable *table, Node *node)
 }
 
 /*
- * Can the executor compute this when a scan begins?  It must depend on no row
- * of the table, and give the same each time.
+ * Whether the executor can compute this when a scan begins.  It must depend on
+ * no row of the table, and give the same each time.
  */
 static bool
 is_known_at_start(const PushdownTable *table, Node *node)
@@ -209,8 +209,21 @@ match_boolean(const PushdownTable *table, Expr *clause, PushdownClause *result)
 }
 
 /*
- * Can GitLab select rows by this clause?  With joining, the operand depends on
- * rows of other tables, and a request is made for each of them.
+ * Whether this is column = expression, even if GitLab cannot select rows by it.
+ * The expression is known when a scan begins.
+ */
+bool
+pushdown_equality(const PushdownTable *table, Expr *clause,
+				  PushdownClause *result)
+{
+	return IsA(clause, OpExpr) &&
+		match_comparison(table, (OpExpr *) clause, result) &&
+		result->operator == CONDITION_EQUAL;
+}
+
+/*
+ * Whether GitLab can select rows by this clause.  With joining, the operand
+ * depends on rows of other tables, and a request is made for each of them.
  */
 bool
 pushdown_clause(const PushdownTable *table, Expr *clause, bool joining,
@@ -234,4 +247,86 @@ pushdown_clause(const PushdownTable *table, Expr *clause, bool joining,
 						 result->field->type == FIELD_BOOLEAN &&
 						 IsA(constant, Const) ? &value : NULL,
 						 table->version, joining, &result->exact);
+}
+
+/* The clauses of an AND, or the only one. */
+static List *
+conjuncts(Expr *clause)
+{
+	return IsA(clause, BoolExpr) && ((BoolExpr *) clause)->boolop == AND_EXPR ?
+		((BoolExpr *) clause)->args : list_make1(clause);
+}
+
+/* The equalities among clauses that say where something is, or which it is. */
+static List *
+target_clauses(const PushdownTable *table, List *clauses)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+	{
+		PushdownClause *clause = palloc(sizeof(PushdownClause));
+
+		if (pushdown_clause(table, lfirst(lc), false, clause) &&
+			filter_names_target(table->resource, clause->field))
+			result = lappend(result, clause);
+	}
+	return result;
+}
+
+static bool
+names_field(List *clauses, const ResourceField *field)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+		if (((PushdownClause *) lfirst(lc))->field == field)
+			return true;
+	return false;
+}
+
+/* Whether all alternatives name a field. */
+static bool
+all_name_field(List *alternatives, const ResourceField *field)
+{
+	ListCell   *lc;
+
+	foreach(lc, alternatives)
+		if (!names_field(lfirst(lc), field))
+			return false;
+	return true;
+}
+
+/*
+ * What (project, key) IN ((...), (...)) is made of, an OR of ANDs: a list of
+ * alternatives, each a list of PushdownClauses by which GitLab can be asked for
+ * it.  NIL if the clause is none, or if one of them says nothing that all do.
+ */
+List *
+pushdown_alternatives(const PushdownTable *table, Expr *clause)
+{
+	List	   *alternatives = NIL;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (!IsA(clause, BoolExpr) || ((BoolExpr *) clause)->boolop != OR_EXPR)
+		return NIL;
+	foreach(lc, ((BoolExpr *) clause)->args)
+		alternatives = lappend(alternatives,
+							   target_clauses(table, conjuncts(lfirst(lc))));
+	foreach(lc, alternatives)
+	{
+		List	   *kept = NIL;
+		ListCell   *inner;
+
+		foreach(inner, (List *) lfirst(lc))
+			if (all_name_field(alternatives,
+							   ((PushdownClause *) lfirst(inner))->field))
+				kept = lappend(kept, lfirst(inner));
+		if (kept == NIL)
+			return NIL;
+		result = lappend(result, kept);
+	}
+	return result;
 }

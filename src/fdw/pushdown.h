@@ -34,6 +34,9 @@ typedef struct PushdownClause
 
 extern const ResourceField *pushdown_column(const PushdownTable *table,
 											Node *node);
+extern List *pushdown_alternatives(const PushdownTable *table, Expr *clause);
+extern bool pushdown_equality(const PushdownTable *table, Expr *clause,
+							  PushdownClause *result);
 extern bool pushdown_clause(const PushdownTable *table, Expr *clause,
 							bool joining, PushdownClause *result);
 

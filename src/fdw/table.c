@@ -9,27 +9,25 @@
  */
 #include "postgres.h"
 
-#include "access/attnum.h"
-#include "access/tupdesc.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
+#include "executor/tuptable.h"
 #include "fdw/table.h"
+#include "foreign/foreign.h"
 #include "gitlab/option.h"
-#include "gitlab/resources.h"
-#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 
 /*
- * A varchar without a length holds whatever a text does, and in the same form;
- * a precision below microseconds or a length would lose something.
+ * A varchar without a length stores any text, and in the form of a text.  A length,
+ * or a precision below microseconds, would lose something.
  */
 static bool
 column_can_hold(const ResourceField *field, Form_pg_attribute attr)
 {
 	if (field->type == FIELD_TEXT && attr->atttypid == VARCHAROID)
 		return attr->atttypmod < 0;
-	return attr->atttypid == field_type_oid(field->type) &&
+	return attr->atttypid == resource_type_oid(field->type) &&
 		attr->atttypmod < 0;
 }
 
@@ -69,10 +67,20 @@ bind_column(const Resource *resource, Relation rel, Form_pg_attribute attr)
 				 errmsg("column \"%s\" of foreign table \"%s\" has type %s, but field \"%s\" needs type %s",
 						column, RelationGetRelationName(rel),
 						format_type_with_typemod(attr->atttypid, attr->atttypmod),
-						field->name, field_type_name(field->type)),
+						field->name, resource_type_name(field->type)),
 				 errhint("Declare the column with type %s, or let IMPORT FOREIGN SCHEMA make the table.",
-						 field_type_name(field->type))));
+						 resource_type_name(field->type))));
 	return field;
+}
+
+/* The first column that shows the field of that name, or 0. */
+AttrNumber
+table_column(const ResourceField **fields, TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (fields[i] && strcmp(fields[i]->name, name) == 0)
+			return i + 1;
+	return InvalidAttrNumber;
 }
 
 /*
@@ -82,7 +90,7 @@ bind_column(const Resource *resource, Relation rel, Form_pg_attribute attr)
  * if it can't hold it.
  */
 const ResourceField **
-resource_bind(const Resource *resource, Relation rel)
+table_bind(const Resource *resource, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	const ResourceField **fields;
@@ -105,30 +113,72 @@ resource_bind(const Resource *resource, Relation rel)
 								RelationGetRelationName(rel)),
 						 errhint("Drop one of them, or use a view.")));
 	}
-	if (resource->container &&
-		resource_column(fields, desc, resource->container) == InvalidAttrNumber)
+	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
+	{
+		const char *name = resource->containers[i];
+
+		if (resource_field(resource, name)->choices ||
+			table_column(fields, desc, name) != InvalidAttrNumber)
+			continue;
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_COLUMN_NAME_NOT_FOUND),
 				 errmsg("foreign table \"%s\" has no column for the field \"%s\"",
-						RelationGetRelationName(rel), resource->container),
-				 errdetail("Without it, nothing can be asked for."),
-				 errhint("Add the column: ALTER FOREIGN TABLE %s ADD COLUMN %s text.",
-						 quote_identifier(RelationGetRelationName(rel)),
-						 resource->container)));
+						RelationGetRelationName(rel), name),
+				 errdetail("Without it, no rows can be requested from GitLab."),
+				 errhint("Add the column: ALTER FOREIGN TABLE %s ADD COLUMN %s %s.",
+						 quote_identifier(RelationGetRelationName(rel)), name,
+						 resource_type_name(resource_field(resource, name)->type))));
+	}
 	return fields;
+}
+
+/*
+ * Stores a record in a slot, as a virtual tuple with values in the current
+ * memory context.  Only the columns whose numbers are in wanted are converted
+ * (NULL: all of them); the others are NULL.  revoked makes the record read as
+ * revoked; secrets are shown only if asked for.
+ */
+void
+table_fill_slot(const Resource *resource, const ResourceField **fields,
+				Bitmapset *wanted, JsonRecord *record,
+				bool revoked, bool secrets, TupleTableSlot *slot)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	for (int i = 0; i < natts; i++)
+	{
+		const ResourceField *field = fields[i];
+
+		slot->tts_values[i] = (Datum) 0;
+		slot->tts_isnull[i] = true;
+		if (field == NULL || (wanted && !bms_is_member(i + 1, wanted)) ||
+			((field->flags & FIELD_SECRET) && !secrets))
+			continue;
+		slot->tts_values[i] = record_datum(resource, field, record,
+										   &slot->tts_isnull[i]);
+		if (revoked && (field->flags & (FIELD_TRUE_WHEN_REVOKED |
+										FIELD_FALSE_WHEN_REVOKED)))
+		{
+			slot->tts_isnull[i] = false;
+			slot->tts_values[i] =
+				BoolGetDatum((field->flags & FIELD_TRUE_WHEN_REVOKED) != 0);
+		}
+	}
+	ExecStoreVirtualTuple(slot);
 }
 
 /* Appends the CREATE FOREIGN TABLE command for a resource. */
 void
-resource_import_command(StringInfo buf, const Resource *resource,
-						const char *table_name, const char *server_name)
+table_import_command(StringInfo buf, const Resource *resource,
+					 const char *table_name, const char *server_name)
 {
 	appendStringInfo(buf, "CREATE FOREIGN TABLE %s (",
 					 quote_identifier(table_name));
 	for (int i = 0; i < resource->nfields; i++)
 		appendStringInfo(buf, "%s\n\t%s %s", i > 0 ? "," : "",
 						 quote_identifier(resource->fields[i].name),
-						 field_type_name(resource->fields[i].type));
+						 resource_type_name(resource->fields[i].type));
 	appendStringInfo(buf, "\n) SERVER %s OPTIONS (resource %s)",
 					 quote_identifier(server_name),
 					 quote_literal_cstr(resource->name));

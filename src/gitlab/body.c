@@ -10,62 +10,245 @@
 #include "postgres.h"
 
 #include "gitlab/body.h"
-#include "gitlab/call.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/record.h"
-#include "http/exchange.h"
 
 /* GitLab's objects are nested five deep at the most. */
 #define MAX_JSON_DEPTH 16
 
 /*
- * Parses a body.  Returns NULL and says in *problem what is wrong with it; the
- * literal "null" also gives NULL, without a problem.
+ * What json-c takes for one of each, in bytes, as seen with its versions so far.
+ * The text of strings comes on top of that, bounded by max_response_size: GitLab
+ * sets no limit to the name of a token.
  */
-JsonRecord *
-parse_json(HttpExchange *exchange, const char **problem)
+#define OBJECT_MEMORY 800
+#define ARRAY_MEMORY 400
+#define VALUE_MEMORY 160
+
+/* Of the parser, whose stack has a place for each level. */
+#define PARSER_MEMORY (16 * 1024)
+
+/* A hundred users of GitLab's, as administrators see them, take 3 MB. */
+#define MAX_MEMORY (32 * 1024 * 1024)
+
+const char	body_out_of_memory[] = "Out of memory";
+
+static const char not_json[] = "The answer is not valid JSON";
+static const char blanks[] = " \t\r\n";
+
+/*
+ * What json-c may take at the same time for values of this weight, in a text of so
+ * many bytes: an object that grows is there twice for a while, and so is the buffer of
+ * the string under way.
+ */
+static size_t
+reserved(size_t weight, size_t length)
 {
-	struct json_tokener *tokener;
+	return PARSER_MEMORY + 2 * weight + 4 * length;
+}
+
+static size_t
+skip_blanks(const char *text, size_t length, size_t position)
+{
+	while (position < length && text[position] != '\0' &&
+		   strchr(blanks, text[position]))
+		position++;
+	return position;
+}
+
+/*
+ * Why json-c may not parse this text: it would take too much memory; or NULL.
+ * Counts what begins a value, outside of strings.  json-c reads more than JSON:
+ * what would mislead the counting, quotes of another kind and comments, is
+ * refused here.
+ *
+ * *reserve is what json-c may take for the heaviest value at this depth: 0 is the
+ * whole text, 1 an element of a list.
+ */
+static const char *
+weigh(const char *text, size_t length, int depth, size_t *reserve)
+{
+	size_t		weight = 0;
+	size_t		begun = 0;		/* bytes and weight where the value began */
+	size_t		weight_begun = 0;
+	int			level = 0;
+
+	*reserve = 0;
+	for (size_t i = 0; i < length && weight <= MAX_MEMORY; i++)
+	{
+		size_t		all;
+
+		switch (text[i])
+		{
+			case '"':
+				for (i++; i < length && text[i] != '"'; i++)
+				{
+					if (text[i] == '\\')
+						i++;
+				}
+				continue;
+			case '{':
+				level++;
+				weight += OBJECT_MEMORY;
+				continue;
+			case '[':
+				level++;
+				weight += ARRAY_MEMORY;
+				continue;
+			case '}':
+			case ']':
+				level--;
+				break;
+			case ',':
+				weight += VALUE_MEMORY;
+				break;
+			case '\'':
+			case '/':
+				return not_json;
+			default:
+				continue;
+		}
+		/* a list's last element ends with the list */
+		if (level > depth || (level == depth && text[i] != ','))
+			continue;
+		all = reserved(weight - weight_begun, i - begun);
+		*reserve = Max(*reserve, all);
+		begun = i;
+		weight_begun = weight;
+	}
+	*reserve = Max(*reserve, reserved(weight - weight_begun, length - begun));
+	return weight > MAX_MEMORY ?
+		"The answer's JSON has more values than any answer of GitLab's" : NULL;
+}
+
+/*
+ * Parses the value that begins at *position, and moves that behind it.
+ *
+ * Before its version 0.17, json-c goes on after a failing allocation: it leaves out
+ * a member, or crashes at the next use of a key that it could not copy.  So all that
+ * it may take is allocated beforehand, and given back at once.  What it leaves out
+ * all the same, errno tells of.
+ */
+static JsonRecord *
+parse_value(const char *text, size_t length, size_t *position, int depth,
+			size_t reserve, const char **problem)
+{
+	struct json_tokener *tokener = NULL;
 	enum json_tokener_error error;
 	JsonRecord *record;
-	size_t		end;
-
-	*problem = NULL;
-	if (!has_media_type(exchange, "application/json"))
-	{
-		*problem = "The answer is not JSON";
-		return NULL;
-	}
+	size_t		begin = skip_blanks(text, length, *position);
+	void	   *volatile probe = malloc(reserve);	/* not optimized away */
+	bool		exhausted;
 
 	/*
 	 * json-c counts the values inside the innermost array as a level.  Its
 	 * strict mode is not used: json-c 0.18 refuses all but ASCII in it.
 	 */
-	tokener = json_tokener_new_ex(MAX_JSON_DEPTH + 1);
+	if (probe)
+		tokener = json_tokener_new_ex(depth + 1);
+	free(probe);
+	*problem = tokener ? NULL : body_out_of_memory;
 	if (tokener == NULL)
-	{
-		*problem = "Out of memory";
 		return NULL;
-	}
-	record = json_tokener_parse_ex(tokener, exchange->data ? exchange->data : "",
-								   (int) exchange->length);
+	errno = 0;
+	record = json_tokener_parse_ex(tokener, text + begin,
+								   (int) Min(length - begin, PG_INT32_MAX));
+	exhausted = errno == ENOMEM;
 	error = json_tokener_get_error(tokener);
-	end = json_tokener_get_parse_end(tokener);
+	*position = begin + json_tokener_get_parse_end(tokener);
+	/* only the literal "null" has no record */
+	if (exhausted ||
+		(error == json_tokener_success && record == NULL &&
+		 (begin == length || text[begin] != 'n')))
+		*problem = body_out_of_memory;
+	else if (error == json_tokener_error_depth)
+		*problem = "The answer's JSON is nested too deeply";
+	else if (error != json_tokener_success)
+		*problem = not_json;
 	/* the last strings that it took in, a secret maybe */
 	if (tokener->pb && tokener->pb->buf)
 		explicit_bzero(tokener->pb->buf, tokener->pb->size);
 	json_tokener_free(tokener);
-	while (end < exchange->length && exchange->data[end] != '\0' &&
-		   strchr(" \t\r\n", exchange->data[end]))
-		end++;
-	if (error == json_tokener_error_depth)
-		*problem = "The answer's JSON is nested too deeply";
-	else if (error != json_tokener_success || end != exchange->length)
-		*problem = "The answer is not valid JSON";
 	if (*problem)
 	{
-		json_object_put(record);
+		record_free(record);
 		record = NULL;
 	}
 	return record;
+}
+
+/*
+ * Parses a body of one value.  Returns NULL if there is a problem, and for the
+ * literal "null".
+ */
+JsonRecord *
+body_parse(const char *text, size_t length, const char **problem)
+{
+	JsonRecord *record;
+	size_t		end = 0;
+	size_t		reserve;
+
+	*problem = weigh(text, length, 0, &reserve);
+	if (*problem)
+		return NULL;
+	record = parse_value(text, length, &end, MAX_JSON_DEPTH, reserve, problem);
+	if (*problem == NULL && skip_blanks(text, length, end) != length)
+	{
+		*problem = not_json;
+		record_free(record);
+		record = NULL;
+	}
+	return record;
+}
+
+/*
+ * Whether this is a body for body_next().  *reserve is for that: what json-c
+ * may take for an element.
+ */
+bool
+body_is_list(const char *text, size_t length, size_t *reserve,
+			 const char **problem)
+{
+	size_t		begin = skip_blanks(text, length, 0);
+
+	*problem = NULL;
+	if (begin == length || text[begin] != '[')
+		return false;
+	*problem = weigh(text, length, 1, reserve);
+	return *problem == NULL;
+}
+
+/*
+ * Reads the next element of a list; *position is 0 before the first one.  False at
+ * the end, and if there is a problem.  The element is NULL for the literal "null".
+ */
+bool
+body_next(const char *text, size_t length, size_t reserve, size_t *position,
+		  JsonRecord **element, const char **problem)
+{
+	size_t		at = skip_blanks(text, length, *position);
+	bool		first = *position == 0;
+
+	*element = NULL;
+	*problem = not_json;
+	if (first)
+	{
+		Assert(at < length && text[at] == '[');
+		at = skip_blanks(text, length, at + 1);
+	}
+	if (at < length && text[at] == ']')
+	{
+		if (skip_blanks(text, length, at + 1) == length)
+			*problem = NULL;
+		return false;
+	}
+	if (!first)
+	{
+		if (at == length || text[at] != ',')
+			return false;
+		at++;
+	}
+	*position = at;
+	*element = parse_value(text, length, position, MAX_JSON_DEPTH - 1, reserve,
+						   problem);
+	return *problem == NULL;
 }

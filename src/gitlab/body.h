@@ -3,8 +3,12 @@
  * body.h
  *	  The JSON in an answer's body, within bounds.
  *
- * json-c does the parsing.  Nothing in here raises an error; all memory is
- * malloc'ed.
+ * json-c does the parsing.  What this module adds are bounds: on depth, on the size
+ * of an object, and on the memory that json-c would take, which can be three
+ * hundred times what the text takes.  A list is read element by element, so that
+ * the reader can look at interrupts in between.
+ *
+ * Nothing in here raises an error; all memory is malloc'ed.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -14,8 +18,20 @@
 #define GITLAB_PAT_BODY_H
 
 #include "gitlab/record.h"
-#include "http/exchange.h"
 
-extern JsonRecord *parse_json(HttpExchange *exchange, const char **problem);
+/* What *problem is when json-c got no memory. */
+extern const char body_out_of_memory[];
+
+/*
+ * Each of these sets *problem to NULL, or to a constant that says what is wrong.
+ * The caller frees the records.
+ */
+extern JsonRecord *body_parse(const char *text, size_t length,
+							  const char **problem);
+extern bool body_is_list(const char *text, size_t length, size_t *reserve,
+						 const char **problem);
+extern bool body_next(const char *text, size_t length, size_t reserve,
+					  size_t *position, JsonRecord **element,
+					  const char **problem);
 
 #endif							/* GITLAB_PAT_BODY_H */

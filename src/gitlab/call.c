@@ -12,20 +12,35 @@
 #include <time.h>
 
 #include "common/pg_prng.h"
+#include "compat.h"
 #include "gitlab/body.h"
 #include "gitlab/call.h"
-#include "gitlab/connection.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/record.h"
+#include "gitlab/option.h"
+#include "gitlab/text.h"
+#include "gitlab/zone.h"
 #include "http/engine.h"
-#include "http/exchange.h"
-#include "http/request.h"
+#include "http/memory.h"
 #include "mb/pg_wchar.h"
-#include "nodes/pg_list.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
 
-/* First back-off in ms; doubled with each attempt, and at most the second. */
-#define BACK_OFF_MS 500
+/*
+ * The first back-off in ms, how many times as long each one after it is, and the
+ * longest.  What fails by chance succeeds when it is tried again, and all else may
+ * wait for it, so the first ones are short; all together, they last out a restart.
+ */
+#define BACK_OFF_MS 100
+#define BACK_OFF_GROWTH 4
 #define MAX_BACK_OFF_MS 30000
+
+/* How much of a request's path and query is logged, in bytes. */
+#define MAX_LOGGED_TARGET 2048
+
+/* More than any page of GitLab's has. */
+#define MAX_ELEMENTS 1000
 
 bool		api_log_requests = false;
 
@@ -37,8 +52,8 @@ bool		api_log_requests = false;
  */
 
 /* A header that is a whole number, or -1 if it is missing or is not. */
-int64
-api_integer_header(HttpExchange *exchange, const char *name)
+static int64
+integer_header(HttpExchange *exchange, const char *name)
 {
 	const char *value = http_header(exchange, name);
 	char	   *end;
@@ -63,16 +78,16 @@ seconds_until(HttpExchange *exchange, int64 when)
 	return when - (now < 0 ? (int64) time(NULL) : now);
 }
 
-/* How long the server asks us to wait, in seconds, or -1 if it doesn't say. */
-int64
+/* The wait that the server asks for, in seconds; -1 if it names none. */
+static int64
 requested_wait(HttpExchange *exchange)
 {
 	const char *retry_after = http_header(exchange, "Retry-After");
-	int64		reset = api_integer_header(exchange, "RateLimit-Reset");
+	int64		reset = integer_header(exchange, "RateLimit-Reset");
 
 	if (retry_after)
 	{
-		int64		seconds = api_integer_header(exchange, "Retry-After");
+		int64		seconds = integer_header(exchange, "Retry-After");
 		int64		when;
 
 		if (seconds >= 0)
@@ -86,7 +101,7 @@ requested_wait(HttpExchange *exchange)
 	return -1;
 }
 
-/* Is this answer one that another attempt may change? */
+/* Whether another attempt may get another answer. */
 static bool
 is_transient(HttpExchange *exchange)
 {
@@ -98,7 +113,7 @@ is_transient(HttpExchange *exchange)
 		(status >= 520 && status <= 530);
 }
 
-/* May this attempt be repeated without carrying anything out twice? */
+/* Whether a retry of this attempt carries nothing out twice. */
 static bool
 may_retry(const ApiCall *call, HttpExchange *exchange)
 {
@@ -118,6 +133,7 @@ may_retry(const ApiCall *call, HttpExchange *exchange)
 		case HTTP_TOO_LARGE:
 		case HTTP_UNREADABLE:
 		case HTTP_NO_MEMORY:
+		case HTTP_NO_DESCRIPTORS:
 			break;
 	}
 	return false;
@@ -130,7 +146,7 @@ back_off(const ApiCall *call, int attempts)
 	double		ms = BACK_OFF_MS;
 
 	for (int i = 1; i < attempts && ms < MAX_BACK_OFF_MS; i++)
-		ms *= 2;
+		ms *= BACK_OFF_GROWTH;
 	ms = Min(ms, MAX_BACK_OFF_MS) *
 		(0.5 + pg_prng_double(&pg_global_prng_state) / 2);
 	return Min((int) ms, call->connection->max_retry_wait);
@@ -139,8 +155,8 @@ back_off(const ApiCall *call, int attempts)
 static void
 count_attempt(RequestCounters *counters, HttpExchange *exchange)
 {
-	int64		remaining = api_integer_header(exchange, "RateLimit-Remaining");
-	int64		reset = api_integer_header(exchange, "RateLimit-Reset");
+	int64		remaining = integer_header(exchange, "RateLimit-Remaining");
+	int64		reset = integer_header(exchange, "RateLimit-Reset");
 
 	counters->requests++;
 	if (exchange->attempts > 1)
@@ -158,8 +174,8 @@ count_attempt(RequestCounters *counters, HttpExchange *exchange)
 }
 
 /*
- * The level of messages for the server's log, which clients may ask for.  One
- * whose encoding may lack a character is left out, since that would be an error.
+ * The level of messages for the server's log, which clients may ask for.  A client
+ * whose encoding may lack a character gets none, since that would be an error.
  */
 int
 api_log_level(void)
@@ -168,13 +184,67 @@ api_log_level(void)
 		LOG_SERVER_ONLY;
 }
 
-/* May this attempt have been carried out, although it is repeated? */
-static bool
-leaves_doubt(HttpExchange *exchange)
+/* Makes text from outside fit for a message about a call; see text_clean(). */
+void
+api_clean(const ApiCall *call, char *text, size_t max_bytes)
 {
-	return exchange->resent ||
-		(exchange->failure == HTTP_ANSWERED ? exchange->status >= 500 :
-		 exchange->failure != HTTP_CANNOT_CONNECT);
+	Secrets		secrets = {
+		.credential = call->connection->credential,
+		.others = call->secrets,
+		.nothers = API_SECRETS
+	};
+
+	text_clean(text, max_bytes, &secrets);
+}
+
+/*
+ * Logs an attempt.  Interrupts wait, because nobody knows the answer yet.
+ */
+static void
+log_attempt(const ApiCall *call)
+{
+	HttpExchange *exchange = call->exchange;
+	char		target[MAX_LOGGED_TARGET];
+
+	strlcpy(target, exchange->target, sizeof(target));
+	api_clean(call, target, sizeof(target));
+	HOLD_INTERRUPTS();
+	ereport(api_log_level(),
+			(errmsg("GitLab request: %s %s on server \"%s\", status %d, %lld ms, %zu bytes, attempt %d",
+					exchange->method, target,
+					call->connection->server_name, exchange->status,
+					(long long) exchange->duration / 1000,
+					exchange->length, exchange->attempts),
+			 errhidestmt(true), errhidecontext(true)));
+	RESUME_INTERRUPTS();
+}
+
+/* Reading leaves no trace, however often it is done. */
+static bool
+changes_something(const ApiCall *call)
+{
+	return strcmp(call->exchange->method, "GET") != 0;
+}
+
+/*
+ * Whether a status leaves open what became of the request.  From 500 on GitLab may
+ * have failed after it had carried the request out, and a proxy knows nothing of it.
+ * A proxy that says 408 or 499 has stopped waiting.
+ */
+bool
+api_leaves_open(int status)
+{
+	return status >= 500 || status == 408 || status == 499;
+}
+
+/* Whether GitLab may still carry this attempt out, although it is retried. */
+static bool
+leaves_stray(const ApiCall *call, HttpExchange *exchange)
+{
+	return changes_something(call) &&
+		(exchange->resent ||
+		 (exchange->failure == HTTP_ANSWERED ? api_leaves_open(exchange->status) :
+		  exchange->failure != HTTP_CANNOT_CONNECT));
 }
 
 /* When to make the next attempt, in ms from now; -1 if there is to be none. */
@@ -205,6 +275,22 @@ next_attempt(ApiCall *call)
 	return wait > 0 ? (int) wait * 1000 : back_off(call, exchange->attempts);
 }
 
+/* An answer that took longer than this, in s, tells no time. */
+#define PROMPT_ANSWER 10
+
+/* Notes what GitLab's clock shows: only the Date of a prompt answer is of now. */
+static void
+learn_clock(Connection *connection, HttpExchange *exchange)
+{
+	const char *header = http_header(exchange, "Date");
+	int64		date = header ? http_parse_date(header) : -1;
+
+	if (date < 0 || exchange->duration > PROMPT_ANSWER * USECS_PER_SEC)
+		return;
+	connection->clock_offset = date - (int64) time(NULL);
+	connection->clock_known = true;
+}
+
 /* The policy of all exchanges: count, log, and decide about a retry. */
 static int
 after_attempt(HttpExchange *exchange)
@@ -214,6 +300,7 @@ after_attempt(HttpExchange *exchange)
 	int			wait;
 
 	count_attempt(connection->counters, exchange);
+	learn_clock(connection, exchange);
 	if (call->statistics)
 	{
 		call->statistics->requests++;
@@ -222,17 +309,11 @@ after_attempt(HttpExchange *exchange)
 		call->statistics->wait_usecs += exchange->duration;
 	}
 	if (api_log_requests)
-		ereport(api_log_level(),
-				(errmsg("GitLab request: %s %s on server \"%s\", status %d, %lld ms, %zu bytes, attempt %d",
-						exchange->method, exchange->target,
-						connection->server_name, exchange->status,
-						(long long) exchange->duration / 1000,
-						exchange->length, exchange->attempts),
-				 errhidestmt(true), errhidecontext(true)));
+		log_attempt(call);
 
 	wait = next_attempt(call);
-	if (wait >= 0 && leaves_doubt(exchange))
-		call->in_doubt = true;
+	if (wait >= 0 && leaves_stray(call, exchange))
+		call->stray = true;
 	return wait;
 }
 
@@ -276,7 +357,7 @@ api_call_create(Connection *connection, const char *method, const char *path,
 	call->repeatable = strcmp(method, "POST") != 0;
 	call->exchange->owner = call;
 	call->exchange->policy = after_attempt;
-	call->exchange->attachment_free = resource_free_record;
+	call->exchange->attachment_free = record_free;
 	/* a POST without a body would bypass the check against resending */
 	if (body || !call->repeatable)
 		http_set_body(call->exchange, body ? body : "{}");
@@ -286,22 +367,27 @@ api_call_create(Connection *connection, const char *method, const char *path,
 static void
 add_secret(ApiCall *call, const char *text, size_t length)
 {
-	for (int i = 0; i < API_SECRETS; i++)
+	char	   *secret = strndup(text, length);
+
+	if (secret)
+		text_leave_seen(secret);
+	for (int i = 0; i < API_SECRETS && secret; i++)
 	{
+		if (call->secrets[i] && strcmp(call->secrets[i], secret) != 0)
+			continue;
 		if (call->secrets[i] == NULL)
 		{
-			call->secrets[i] = strndup(text, length);
+			call->secrets[i] = secret;
 			return;
 		}
-		if (strlen(call->secrets[i]) == length &&
-			memcmp(call->secrets[i], text, length) == 0)
-			return;
+		break;
 	}
+	memory_free_zeroed(secret, length);
 }
 
 /*
- * Has another secret than the credential, or NULL, removed from what is said of
- * a call; and what it is in JSON, for GitLab may quote the request's body.
+ * Makes messages about a call omit a secret besides the credential, also in its
+ * JSON form, because GitLab may quote the request's body.  secret may be NULL.
  */
 void
 api_call_protect(ApiCall *call, const char *secret)
@@ -331,11 +417,36 @@ api_call_protect(ApiCall *call, const char *secret)
 	json_object_put(string);
 }
 
+/*
+ * Makes a call without a body use another token than the connection's.  The call
+ * copies the secret.
+ */
+void
+api_call_authorize(ApiCall *call, const char *secret)
+{
+	http_set_bearer(call->exchange, secret);
+	api_call_protect(call, secret);
+}
+
+/* Adds a query parameter, before the call is started; percent-encodes it. */
+void
+api_add_parameter(ApiCall *call, const char *name, const char *value)
+{
+	http_add_parameter(call->exchange, name, value);
+}
+
 /* Sends the request, as soon as somebody waits for it. */
 void
 api_call_start(ApiCall *call)
 {
 	http_start(call->exchange);
+}
+
+/* Lets an attempt that is under way be the last one. */
+void
+api_last_attempt(ApiCall *call)
+{
+	http_last_attempt(call->exchange);
 }
 
 /* Ends a call, finished or not.  Never raises an error. */
@@ -361,9 +472,6 @@ collect_exchanges(ApiCall **calls, int ncalls, HttpExchange **exchanges)
 		exchanges[i] = calls[i]->exchange;
 }
 
-/* Calls that one wait can be for: the highest `concurrency`. */
-#define MAX_WAITED_FOR 32
-
 /*
  * Waits for one of some calls over the same connection, and returns its index.
  * Raises only what an interrupt raises.
@@ -371,27 +479,85 @@ collect_exchanges(ApiCall **calls, int ncalls, HttpExchange **exchanges)
 int
 api_wait(ApiCall **calls, int ncalls)
 {
-	HttpExchange *exchanges[MAX_WAITED_FOR];
+	HttpExchange *exchanges[MAX_CONCURRENCY];
 
-	Assert(ncalls <= MAX_WAITED_FOR);
+	Assert(ncalls <= MAX_CONCURRENCY);
 	collect_exchanges(calls, ncalls, exchanges);
 	return http_wait(exchanges, ncalls);
 }
 
-/* The same for where nothing may be raised; -1 once give_up says so. */
+/* Waits where no error may be raised; returns -1 once give_up says so. */
 int
 api_wait_quietly(ApiCall **calls, int ncalls, bool (*give_up) (void *),
 				 void *arg)
 {
-	HttpExchange *exchanges[MAX_WAITED_FOR];
+	HttpExchange *exchanges[MAX_CONCURRENCY];
 
-	Assert(ncalls <= MAX_WAITED_FOR);
+	Assert(ncalls <= MAX_CONCURRENCY);
 	collect_exchanges(calls, ncalls, exchanges);
 	return http_wait_quietly(exchanges, ncalls, give_up, arg);
 }
 
-/* Is the answer said to be of this media type? */
+/* Whether the call has its answer, or has failed for good. */
 bool
+api_finished(const ApiCall *call)
+{
+	return call->exchange->finished;
+}
+
+/* How many attempts of the call have begun. */
+int
+api_attempts(const ApiCall *call)
+{
+	return call->exchange->attempts;
+}
+
+/* Whether a finished call has an answer, from whomever and of whatever kind. */
+bool
+api_answered(const ApiCall *call)
+{
+	return call->exchange->failure == HTTP_ANSWERED;
+}
+
+/* A header of the answer, which belongs to the call; or NULL. */
+const char *
+api_header(ApiCall *call, const char *name)
+{
+	return http_header(call->exchange, name);
+}
+
+/* A header that is a whole number, or -1 if it is missing or is not. */
+int64
+api_integer_header(ApiCall *call, const char *name)
+{
+	return integer_header(call->exchange, name);
+}
+
+/* GitLab's clock when it answered, as Unix time; -1 if it did not say. */
+int64
+api_date(ApiCall *call)
+{
+	const char *date = http_header(call->exchange, "Date");
+
+	return date ? http_parse_date(date) : -1;
+}
+
+/* See http_link_parameter(). */
+char *
+api_link_parameter(ApiCall *call, const char *relation, const char *name)
+{
+	return http_link_parameter(call->exchange, relation, name);
+}
+
+/* How long GitLab asks us to wait, in seconds, or -1 if it doesn't say. */
+int64
+api_requested_wait(ApiCall *call)
+{
+	return requested_wait(call->exchange);
+}
+
+/* Whether the answer claims to be of this media type. */
+static bool
 has_media_type(HttpExchange *exchange, const char *type)
 {
 	const char *value = http_header(exchange, "Content-Type");
@@ -401,81 +567,183 @@ has_media_type(HttpExchange *exchange, const char *type)
 		(value[length] == '\0' || value[length] == ';' || value[length] == ' ');
 }
 
-/* Judges an answer with a status of 2xx, and parses it. */
-static ApiOutcome
-judge_success(ApiCall *call)
+/* See has_media_type(). */
+bool
+api_has_media_type(ApiCall *call, const char *type)
 {
-	HttpExchange *exchange = call->exchange;
-
-	if (exchange->status == 204 && exchange->length == 0)
-		return API_SUCCEEDED;
-	call->record = parse_json(exchange, &call->problem);
-	exchange->attachment = call->record;
-	if (call->problem == NULL &&
-		!json_object_is_type(call->record, json_type_object) &&
-		!json_object_is_type(call->record, json_type_array))
-		call->problem = "The answer is neither a JSON object nor an array";
-	if (call->problem == NULL)
-		return API_SUCCEEDED;
-	return call->repeatable ? API_FAILED : API_LOST;
+	return has_media_type(call->exchange, type);
 }
 
-static ApiOutcome
-judge(ApiCall *call)
+/*
+ * The JSON that an answer with an error has for a body, which belongs to the call;
+ * NULL if there is none.
+ */
+JsonRecord *
+api_error_body(ApiCall *call)
+{
+	HttpExchange *exchange = call->exchange;
+	const char *problem;
+
+	Assert(call->record == NULL);
+	if (exchange->attachment == NULL && exchange->data &&
+		has_media_type(exchange, "application/json"))
+		exchange->attachment = body_parse(exchange->data, exchange->length,
+										  &problem);
+	return exchange->attachment;
+}
+
+/*
+ * Reads the next element of a list into the call's record, which begins as an
+ * array without any.  False at the list's end and if there is a problem, which
+ * the call's problem says.
+ */
+bool
+api_read_element(ApiCall *call)
+{
+	HttpExchange *exchange = call->exchange;
+	JsonRecord *element;
+
+	Assert(json_object_is_type(call->record, json_type_array));
+	if (!body_next(exchange->data, exchange->length, call->list_reserve,
+				   &call->list_position, &element, &call->problem))
+		return false;
+	if (json_object_array_length(call->record) == MAX_ELEMENTS)
+		call->problem = "The answer is a longer list than was asked for";
+	else if (json_object_array_add(call->record, element) == 0)
+		return true;
+	else
+		call->problem = body_out_of_memory;
+	record_free(element);
+	return false;
+}
+
+/*
+ * Parses an answer with a status of 2xx, unless it is a list that somebody has
+ * asked for: false if it can't be read.
+ */
+static bool
+read_success(ApiCall *call)
+{
+	HttpExchange *exchange = call->exchange;
+	const char *text = exchange->data ? exchange->data : "";
+
+	if (exchange->status == 204 && exchange->length == 0)
+		return true;
+	if (!has_media_type(exchange, "application/json"))
+		call->problem = "The answer is not JSON";
+	else if (strcmp(exchange->method, "GET") == 0 &&
+			 body_is_list(text, exchange->length, &call->list_reserve,
+						  &call->problem))
+	{
+		call->record = json_object_new_array();
+		if (call->record == NULL)
+			call->problem = body_out_of_memory;
+	}
+	else if (call->problem == NULL)
+	{
+		call->record = body_parse(text, exchange->length, &call->problem);
+		if (call->problem == NULL)
+			zone_learn(call->connection, zone_of_record(call->record));
+		if (call->problem == NULL &&
+			!json_object_is_type(call->record, json_type_object) &&
+			!json_object_is_type(call->record, json_type_array))
+			call->problem = "The answer is neither a JSON object nor an array";
+	}
+	exchange->attachment = call->record;
+	return call->problem == NULL;
+}
+
+/*
+ * Whether GitLab says that the object does not exist.  A 404 that is not JSON
+ * comes from a proxy or another site, which knows nothing of tokens.
+ */
+static bool
+is_absent(HttpExchange *exchange)
+{
+	return exchange->status == 404 &&
+		has_media_type(exchange, "application/json");
+}
+
+/*
+ * The verdict on the last attempt.  A 303 tells where to look for what was done.
+ */
+static ApiVerdict
+judge_attempt(ApiCall *call)
 {
 	HttpExchange *exchange = call->exchange;
 	int			status = exchange->status;
 
-	if (exchange->failure != HTTP_ANSWERED)
-		return !call->repeatable && exchange->sent ? API_LOST : API_FAILED;
+	if (exchange->failure != HTTP_ANSWERED || exchange->attempts == 0)
+		return exchange->sent ? API_UNKNOWN : API_NOTHING_SENT;
 	if (status >= 200 && status < 300)
-		return judge_success(call);
-	/* a proxy knows nothing of what became of the request */
-	if (!call->repeatable &&
-		((status >= 502 && status <= 504) || (status >= 520 && status <= 530)))
-		return API_LOST;
-	return API_REFUSED;
+		return read_success(call) ? API_DONE : API_UNKNOWN;
+	if (is_absent(exchange))
+		return API_ABSENT;
+	return status >= 300 && !api_leaves_open(status) && status != 303 ?
+		API_REFUSED : API_UNKNOWN;
 }
 
-/* Says what a finished call came to.  Never raises an error. */
-ApiOutcome
-api_call_judge(ApiCall *call)
+/*
+ * The verdict on a finished call.  An attempt that was repeated may have been
+ * carried out before one that was refused.  To find what was to be deleted absent
+ * is as good as deleting it.  Never raises an error.
+ */
+ApiVerdict
+api_verdict(ApiCall *call)
 {
 	Assert(call->exchange->finished);
-	if (!call->judged)
+	if (call->verdict == API_UNFINISHED)
 	{
-		call->outcome = judge(call);
-		call->in_doubt = call->in_doubt || call->exchange->resent;
-		call->judged = true;
+		call->verdict = judge_attempt(call);
+		if (call->exchange->resent && changes_something(call))
+			call->stray = true;
+		if (call->stray &&
+			(call->verdict == API_REFUSED || call->verdict == API_NOTHING_SENT ||
+			 (call->verdict == API_ABSENT &&
+			  strcmp(call->exchange->method, "DELETE") != 0)))
+			call->verdict = API_UNKNOWN;
 	}
-	return call->outcome;
+	return call->verdict;
+}
+
+/* Why the last attempt of a finished call was refused. */
+ApiRefusal
+api_refusal(const ApiCall *call)
+{
+	static const struct
+	{
+		int			status;
+		ApiRefusal	refusal;
+	}			refusals[] = {
+		{400, REFUSAL_REQUEST}, {401, REFUSAL_CREDENTIAL},
+		{403, REFUSAL_RIGHTS}, {409, REFUSAL_CONFLICT},
+		{422, REFUSAL_REQUEST}, {429, REFUSAL_RATE},
+	};
+	HttpExchange *exchange = call->exchange;
+
+	if (exchange->failure != HTTP_ANSWERED || exchange->status < 300 ||
+		exchange->status >= 500 || is_absent(exchange))
+		return REFUSAL_NONE;
+	for (int i = 0; i < (int) lengthof(refusals); i++)
+		if (refusals[i].status == exchange->status)
+			return refusals[i].refusal;
+	return REFUSAL_OTHER;
+}
+
+/* Whether the call may have created something without an answer. */
+bool
+api_is_lost(ApiCall *call)
+{
+	return !call->repeatable && api_verdict(call) == API_UNKNOWN;
 }
 
 /*
- * Is it sure that nothing came of a finished call?  So it is if GitLab could not
- * be reached or has refused it, but not if an attempt before may have been
- * carried out, nor if the refusal may be a proxy's.
+ * Whether GitLab may still carry out an attempt that was retried, whatever came of
+ * the last one.
  */
 bool
-api_came_to_nothing(ApiCall *call)
+api_left_stray(ApiCall *call)
 {
-	ApiOutcome	outcome = api_call_judge(call);
-
-	if (call->in_doubt)
-		return false;
-	return call->exchange->failure == HTTP_CANNOT_CONNECT ||
-		(outcome == API_REFUSED &&
-		 call->exchange->status >= 400 && call->exchange->status < 500);
-}
-
-/*
- * Does GitLab say that there is no such thing?  A 404 that is not JSON is some
- * proxy's or another site's, which knows nothing of tokens.
- */
-bool
-api_is_absent(const ApiCall *call)
-{
-	return call->exchange->failure == HTTP_ANSWERED &&
-		call->exchange->status == 404 &&
-		has_media_type(call->exchange, "application/json");
+	(void) api_verdict(call);
+	return call->stray;
 }

@@ -16,9 +16,7 @@
 #define GITLAB_PAT_CALL_H
 
 #include "gitlab/connection.h"
-#include "gitlab/resources.h"
 #include "gitlab/record.h"
-#include "http/exchange.h"
 #include "nodes/pg_list.h"
 
 /* A query parameter; its value is percent-encoded later. */
@@ -36,19 +34,38 @@ typedef struct ApiTarget
 {
 	const char *path;			/* below the API's root, percent-encoded */
 	List	   *parameters;		/* of ApiParameter, beside others */
-	const char *container;		/* given to each record as the field that the
-								 * resource names; or NULL */
+	const char *containers[MAX_CONTAINERS]; /* as the resource names them;
+											 * given to each record that
+											 * GitLab sends without */
 	const char *key;			/* of the object; NULL: it is a collection */
 } ApiTarget;
 
-/* What a call came to. */
-typedef enum ApiOutcome
+/*
+ * The verdict on a call: what is known of it, all of its attempts considered.
+ * Computed once, by api_verdict().
+ */
+typedef enum ApiVerdict
 {
-	API_SUCCEEDED,				/* 2xx, and the body could be read */
-	API_REFUSED,				/* GitLab said no */
-	API_FAILED,					/* it was not carried out, or that is harmless */
-	API_LOST					/* it may have been carried out */
-} ApiOutcome;
+	API_UNFINISHED,				/* there is no verdict yet */
+	API_DONE,					/* carried out, and the answer could be read */
+	API_ABSENT,					/* GitLab says that there is no such thing */
+	API_REFUSED,				/* not carried out: GitLab, or a proxy, said
+								 * no */
+	API_NOTHING_SENT,			/* not carried out: nobody was asked */
+	API_UNKNOWN					/* it may have been carried out */
+} ApiVerdict;
+
+/* Why the last attempt of a call was refused, whatever came of others. */
+typedef enum ApiRefusal
+{
+	REFUSAL_NONE,				/* it was not, or the thing is absent */
+	REFUSAL_REQUEST,			/* 400, 422: it makes no sense */
+	REFUSAL_CREDENTIAL,			/* 401: who asks? */
+	REFUSAL_RIGHTS,				/* 403: not for you */
+	REFUSAL_CONFLICT,			/* 409: not in this state */
+	REFUSAL_RATE,				/* 429: not so often */
+	REFUSAL_OTHER
+} ApiRefusal;
 
 /* A value that was, one that will be, and how JSON writes either. */
 #define API_SECRETS 6
@@ -59,18 +76,20 @@ typedef struct ApiCall
 	bool		owned;			/* by a client */
 	Connection *connection;
 	const Resource *resource;	/* what it is about, or NULL: tokens */
-	HttpExchange *exchange;
+	struct HttpExchange *exchange;	/* for call.c and words.c only */
 	bool		repeatable;		/* carrying it out twice does no harm */
 	bool		woken;			/* was sent again after having slept */
-	bool		in_doubt;		/* an attempt that was repeated may have been
-								 * carried out, even later than the last one;
-								 * known once it is judged */
-	bool		judged;			/* outcome and record are set */
-	ApiOutcome	outcome;
+	bool		stray;			/* an attempt that was repeated may be carried
+								 * out yet, even later than the last one */
+	bool		forbidden;		/* its 401 is about what was asked for, and
+								 * not about the credential */
+	ApiVerdict	verdict;		/* for api_verdict() only */
 	struct ApiStatistics *statistics;	/* its client's, or NULL */
 	const char *problem;		/* why a 2xx could not be read; a constant */
 	char	   *secrets[API_SECRETS];	/* to remove from messages, too */
 	JsonRecord *record;			/* the body's JSON; goes with the call */
+	size_t		list_position;	/* how far api_read_element() has got */
+	size_t		list_reserve;	/* what an element may take: see body.h */
 } ApiCall;
 
 /* What a client's calls came to. */
@@ -82,34 +101,48 @@ typedef struct ApiStatistics
 	int64		rows;			/* records that streams delivered */
 	int64		bytes;
 	int64		wait_usecs;		/* of all attempts, which may overlap */
+	int64		changes_sent;	/* creations that GitLab has carried out */
+	int64		changes_pending;	/* writes and revocations that commit owes */
 } ApiStatistics;
-
-/* GitLab's tokens are longer; shorter words stand in many a message. */
-#define MIN_SECRET_LENGTH 8
 
 extern bool api_log_requests;	/* gitlab_pat_fdw.log_requests */
 
 extern int	api_log_level(void);
+extern void api_clean(const ApiCall *call, char *text, size_t max_bytes);
 
 extern List *api_parameter(const char *name, const char *value);
 
 /* Calls; none of these raises an error, and the waiting ones say so */
 extern ApiCall *api_call_create(Connection *connection, const char *method,
 								const char *path, const char *body);
+extern void api_call_authorize(ApiCall *call, const char *secret);
 extern void api_call_protect(ApiCall *call, const char *secret);
+extern void api_add_parameter(ApiCall *call, const char *name,
+							  const char *value);
 extern void api_call_start(ApiCall *call);
+extern void api_last_attempt(ApiCall *call);
 extern int	api_wait_quietly(ApiCall **calls, int ncalls,
 							 bool (*give_up) (void *), void *arg);
-extern ApiOutcome api_call_judge(ApiCall *call);
-extern bool api_came_to_nothing(ApiCall *call);
-extern bool api_is_absent(const ApiCall *call);
-extern int64 api_integer_header(HttpExchange *exchange, const char *name);
+extern ApiVerdict api_verdict(ApiCall *call);
+extern ApiRefusal api_refusal(const ApiCall *call);
+extern bool api_is_lost(ApiCall *call);
+extern bool api_left_stray(ApiCall *call);
+extern bool api_leaves_open(int status);
+extern bool api_finished(const ApiCall *call);
+extern int	api_attempts(const ApiCall *call);
+extern bool api_answered(const ApiCall *call);
+extern const char *api_header(ApiCall *call, const char *name);
+extern int64 api_integer_header(ApiCall *call, const char *name);
+extern int64 api_date(ApiCall *call);
+extern char *api_link_parameter(ApiCall *call, const char *relation,
+								const char *name);
+extern int64 api_requested_wait(ApiCall *call);
+extern bool api_has_media_type(ApiCall *call, const char *type);
+extern JsonRecord *api_error_body(ApiCall *call);
+extern bool api_read_element(ApiCall *call);
 extern void api_call_free(ApiCall *call);
 
 /* Calls; these raise errors */
 extern int	api_wait(ApiCall **calls, int ncalls);
-
-extern int64 requested_wait(HttpExchange *exchange);
-extern bool has_media_type(HttpExchange *exchange, const char *type);
 
 #endif							/* GITLAB_PAT_CALL_H */

@@ -9,36 +9,47 @@
  */
 #include "postgres.h"
 
-#include "gitlab/call.h"
+#include "compat.h"
 #include "gitlab/client.h"
-#include "gitlab/connection.h"
 #include "gitlab/jsonc.h"
 #include "gitlab/option.h"
-#include "gitlab/record.h"
+#include "gitlab/warnings.h"
 #include "gitlab/words.h"
-#include "http/exchange.h"
+#include "http/memory.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
+#include "utils/date.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 struct ApiClient
 {
 	Oid			serverid;
 	Oid			userid;
 	Connection *connection;		/* NULL before the first request */
-	dlist_head	calls;			/* what goes with the client */
+	dlist_head	calls;			/* freed with the client */
 	bool		reloaded;		/* the credential was read anew once */
 	bool		self_checked;	/* GET self was asked after a 401 */
 	bool		self_works;
+	bool		zone_asked;		/* GET self was asked for its time stamps */
 	ApiStatistics statistics;
 	MemoryContextCallback callback;
 };
 
-/* The call goes with the client from now on, unless it is freed before. */
+
+/*
+ * Gives a call to the client, which frees it at its end, unless the call is freed
+ * before.  The client's statistics get the attempts that the call already had.
+ */
 void
 api_adopt(ApiClient *client, ApiCall *call)
 {
 	dlist_push_tail(&client->calls, &call->link);
 	call->owned = true;
+	if (api_attempts(call) > 0)
+	{
+		client->statistics.requests += api_attempts(call);
+		client->statistics.retries += api_attempts(call) - 1;
+	}
 }
 
 static void
@@ -54,8 +65,9 @@ client_cleanup(void *arg)
 }
 
 /*
- * Opens a client in the current memory context, which it goes with, and with
- * it all its calls.  Nothing is looked up or sent before its first request.
+ * Opens a client.  The end of the current memory context frees the client and all
+ * of its calls.  The client looks nothing up, and sends nothing, before its first
+ * request.
  */
 ApiClient *
 api_open(Oid serverid, Oid userid)
@@ -71,7 +83,21 @@ api_open(Oid serverid, Oid userid)
 	return client;
 }
 
-/* The client's connection, which it keeps its reference to. */
+/*
+ * Opens a client that uses this connection and no other, and that takes over the
+ * caller's reference to it.  The client reads no user mapping.
+ */
+ApiClient *
+api_open_connection(Connection *connection)
+{
+	ApiClient  *client = api_open(connection->serverid, connection->userid);
+
+	client->connection = connection;
+	client->reloaded = true;
+	return client;
+}
+
+/* Returns the client's connection; the client keeps its reference. */
 Connection *
 api_connection(ApiClient *client)
 {
@@ -88,47 +114,26 @@ api_client_call(ApiClient *client, const char *method, const char *path)
 									   NULL);
 
 	if (call == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		memory_report_exhausted();
 	api_adopt(client, call);
 	call->statistics = &client->statistics;
 	return call;
 }
 
-/* What the client's calls came to so far; streams add to it. */
+/* Returns the statistics of the client's calls so far; streams add to them. */
 ApiStatistics *
 api_statistics(ApiClient *client)
 {
 	return &client->statistics;
 }
 
-/*
- * Reads a credential anew that was refused with 401, for another session may
- * have rotated it.  Returns the new connection, with a reference, or NULL if
- * nothing has changed.
- */
-Connection *
-api_reload(Connection *connection, Oid userid)
-{
-	Connection *current;
-
-	AcceptInvalidationMessages();
-	current = connection_get(connection->serverid, userid);
-	if (strcmp(current->credential, connection->credential) != 0)
-		return current;
-	connection_release(current);
-	return NULL;
-}
-
-/* Has the finished call met a credential that was rotated meanwhile? */
+/* Whether the finished call has met a credential that was rotated meanwhile. */
 bool
 api_credential_renewed(ApiClient *client, ApiCall *call)
 {
 	Connection *current;
 
-	if (call->exchange->failure != HTTP_ANSWERED ||
-		call->exchange->status != 401 || !call->repeatable)
+	if (api_refusal(call) != REFUSAL_CREDENTIAL || !call->repeatable)
 		return false;
 	/* another call of this client may have found out already */
 	if (call->connection != client->connection)
@@ -136,7 +141,7 @@ api_credential_renewed(ApiClient *client, ApiCall *call)
 	if (client->reloaded)
 		return false;
 	client->reloaded = true;
-	current = api_reload(call->connection, client->userid);
+	current = connection_successor(call->connection, client->userid);
 	if (current == NULL)
 		return false;
 	connection_release(client->connection);
@@ -145,8 +150,8 @@ api_credential_renewed(ApiClient *client, ApiCall *call)
 }
 
 /*
- * Sends a GET and waits for its answer, whatever that is; again with a new
- * credential if the one in use was rotated meanwhile.
+ * Sends a GET and waits for its answer, whatever that is.  If the credential was
+ * rotated meanwhile, sends the GET again with the new one.
  */
 static ApiCall *
 client_get(ApiClient *client, const char *path)
@@ -174,12 +179,12 @@ self_works(ApiClient *client)
 	if (!client->self_checked)
 	{
 		ApiCall    *call = client_get(client, "/personal_access_tokens/self");
-		int			status = call->exchange->status;
+		ApiRefusal	refusal = api_refusal(call);
 
-		if (api_call_judge(call) != API_REFUSED ||
-			(status != 400 && status != 401 && status != 403))
+		if (refusal != REFUSAL_CREDENTIAL && refusal != REFUSAL_REQUEST &&
+			refusal != REFUSAL_RIGHTS)
 			api_check(call, "look up the API token in use");
-		client->self_works = status != 401;
+		client->self_works = refusal != REFUSAL_CREDENTIAL;
 		client->self_checked = true;
 		api_call_free(call);
 	}
@@ -187,41 +192,100 @@ self_works(ApiClient *client)
 }
 
 /*
- * Does the answer mean that the thing asked for is not there?  To all but
- * administrators GitLab says 401 about the tokens of others, as it does about
- * a credential that is no good; GET self tells these apart.
+ * Whether an answer means that what was asked for does not exist.  GitLab answers
+ * 401 to users who are no administrators and ask for tokens of others, and also
+ * to credentials that do not work; GET self tells the two apart.  Nothing exists by
+ * the former path of a project.
  */
 bool
 api_means_absent(ApiClient *client, ApiCall *call)
 {
-	if (call->exchange->failure != HTTP_ANSWERED)
-		return false;
-	return api_is_absent(call) ||
-		(call->exchange->status == 401 && self_works(client));
+	return api_verdict(call) == API_ABSENT ||
+		(api_refusal(call) == REFUSAL_CREDENTIAL && self_works(client)) ||
+		(call->resource && call->resource->containers[0] == NULL &&
+		 api_is_renamed(call));
 }
 
 /*
- * Sends a GET and waits for its answer: a call of the client's, or NULL if
- * what was asked for is not there and that is no error.
+ * Whether GitLab has refused to show something to the owner of the credential,
+ * although the credential works.
+ */
+bool
+api_was_denied(const ApiClient *client)
+{
+	return client->self_checked && client->self_works;
+}
+
+/* Raises the error of an answer that lacks what it should have. */
+pg_noreturn static void
+report_lacking(ApiCall *call, const char *action, const char *problem)
+{
+	call->problem = problem;
+	api_report(call, action);
+}
+
+/*
+ * Whether the answer to a list means that its project, group or user does not
+ * exist, or that the credential's owner may not read the list.  A Developer gets
+ * 401 for the tokens of a project, others 403; the former path of a project, 301.
+ * A credential that does not work, or that lacks the scope, does not count.
+ */
+bool
+api_means_closed(ApiClient *client, ApiCall *call)
+{
+	call->forbidden = api_refusal(call) == REFUSAL_CREDENTIAL &&
+		self_works(client);
+	return call->forbidden || api_verdict(call) == API_ABSENT ||
+		api_is_plain_refusal(call) || api_is_renamed(call);
+}
+
+/*
+ * Sends a GET, waits for its answer, and returns a call of the client's.  Returns
+ * NULL if what was asked for does not exist, and that is no error.
  */
 ApiCall *
 api_get(ApiClient *client, const char *path, bool absent_ok, const char *action)
 {
+	return api_get_with_role(client, path, absent_ok, action, NULL);
+}
+
+/*
+ * Sends a GET for something that needs a role in a project or group.  role_hint
+ * tells users without the role what to do; NULL stands for the usual hint.
+ */
+ApiCall *
+api_get_with_role(ApiClient *client, const char *path, bool absent_ok,
+				  const char *action, const char *role_hint)
+{
 	ApiCall    *call = client_get(client, path);
 
-	if (absent_ok && api_call_judge(call) == API_REFUSED &&
-		api_means_absent(client, call))
+	if (absent_ok && api_means_absent(client, call))
 	{
 		api_call_free(call);
 		return NULL;
 	}
+	if (role_hint && api_is_plain_refusal(call))
+		api_report_with_hint(call, action, role_hint);
 	api_check(call, action);
 	if (!json_object_is_type(call->record, json_type_object))
-	{
-		call->problem = "The answer is not a JSON object";
-		report_failure(call, action);
-	}
+		report_lacking(call, action, "The answer is not a JSON object");
 	return call;
+}
+
+/*
+ * Notes which token the credential is, and whose, from an answer that describes it.
+ * False if it does not.
+ */
+bool
+api_note_self(ApiCall *call)
+{
+	Connection *connection = call->connection;
+
+	if (!record_id(call->record, &connection->self_id) ||
+		!record_integer(call->record, "user_id", &connection->self_user_id))
+		return false;
+	connection->self = SELF_IS_TOKEN;
+	return true;
 }
 
 /* The credential in use, as GitLab sees it. */
@@ -233,66 +297,115 @@ api_get_self(ApiClient *client)
 							   action);
 	int64		id;
 
-	if (!resource_id(call->record, &id))
-	{
-		call->problem = "The answer has no valid field \"id\"";
-		report_failure(call, action);
-	}
+	if (!record_id(call->record, &id))
+		report_lacking(call, action, "The answer has no valid field \"id\"");
 	return call;
 }
 
 /*
- * Learns which token the credential is, and whose; GitLab is asked once per
- * connection.  A credential that is no personal access token (but an OAuth
- * token, say, which gets a 400) is none of the table's.
+ * Learns whose credential it is when GitLab shows no token for it.  If the
+ * credential was replaced meanwhile, learns nothing, because the new one may be a
+ * token.
+ */
+static void
+learn_user(ApiClient *client, const Connection *refused, SelfKnowledge found)
+{
+	static const char action[] = "look up the current user";
+	ApiCall    *call = api_get(client, "/user", false, action);
+	Connection *connection = call->connection;
+	bool		current = connection == refused;
+
+	if (current &&
+		!record_integer(call->record, "id", &connection->self_user_id))
+		report_lacking(call, action, "The answer has no valid field \"id\"");
+	if (current)
+		connection->self = found;
+	api_call_free(call);
+}
+
+/*
+ * Learns which token the credential is, and whose, by one request per connection.
+ * A credential that is no personal access token is in no table: an OAuth token,
+ * for example, gets a 400.  A fine-grained token that may not read itself shows
+ * only its owner.
+ *
+ * Each request may find the credential replaced, and then goes through another
+ * connection than the request before.  The answer tells about the connection that
+ * it came through, which need not be the client's any more.
  */
 static void
 learn_self(ApiClient *client)
 {
 	static const char action[] = "look up the API token in use";
-	Connection *connection;
-	ApiCall    *call;
 
-	if (api_connection(client)->self != SELF_UNKNOWN)
-		return;
-	call = client_get(client, "/personal_access_tokens/self");
-	connection = call->connection;
-	if (api_call_judge(call) == API_REFUSED && call->exchange->status == 400)
+	while (api_connection(client)->self == SELF_UNKNOWN)
 	{
-		api_call_free(call);
-		call = api_get(client, "/user", false, "look up the current user");
-		if (!resource_integer(call->record, "id", &connection->self_user_id))
+		ApiCall    *call = client_get(client, "/personal_access_tokens/self");
+		Connection *connection = call->connection;
+
+		Assert(connection == client->connection);
+		if (api_refusal(call) == REFUSAL_REQUEST || api_lacks_permission(call))
 		{
-			call->problem = "The answer has no valid field \"id\"";
-			report_failure(call, "look up the current user");
+			SelfKnowledge found = api_lacks_permission(call) ? SELF_IS_HIDDEN :
+				SELF_IS_NO_TOKEN;
+
+			api_call_free(call);
+			learn_user(client, connection, found);
+			continue;
 		}
-		connection->self = SELF_IS_NO_TOKEN;
-	}
-	else
-	{
 		api_check(call, action);
-		if (!resource_id(call->record, &connection->self_id) ||
-			!resource_integer(call->record, "user_id",
-							  &connection->self_user_id))
-		{
-			call->problem = "The answer lacks a valid field \"id\" or \"user_id\"";
-			report_failure(call, action);
-		}
-		connection->self = SELF_IS_TOKEN;
+		if (!api_note_self(call))
+			report_lacking(call, action,
+						   "The answer lacks a valid field \"id\" or \"user_id\"");
+		api_call_free(call);
 	}
-	api_call_free(call);
 }
 
-/* Is this token the credential in use? */
+/*
+ * Whether this token is the credential in use.  If the credential may not read
+ * itself, it could be any token: raises GitLab's refusal as an error.
+ */
 bool
 api_is_self(ApiClient *client, int64 id)
 {
 	learn_self(client);
+	if (api_connection(client)->self == SELF_IS_HIDDEN)
+	{
+		ApiCall    *call = api_get_self(client);
+
+		/* it has got the permission meanwhile */
+		if (record_id(call->record, &call->connection->self_id))
+			call->connection->self = SELF_IS_TOKEN;
+		api_call_free(call);
+	}
 	return api_connection(client)->self == SELF_IS_TOKEN &&
 		api_connection(client)->self_id == id;
 }
 
-/* The user whom the credential in use belongs to. */
+/*
+ * Returns the time zone of the instance.  If no answer has shown it lately, reads
+ * the token in use, once a statement; ZONE_UNKNOWN if GitLab refuses.
+ */
+InstanceZone
+api_zone(ApiClient *client)
+{
+	InstanceZone known = zone_known(api_connection(client));
+	ApiCall    *call;
+
+	if (known != ZONE_UNKNOWN || client->zone_asked)
+		return known;
+	client->zone_asked = true;
+	call = client_get(client, "/personal_access_tokens/self");
+	/* no token of the kind that the route knows, or one without the right */
+	if (api_verdict(call) != API_ABSENT &&
+		api_refusal(call) != REFUSAL_REQUEST &&
+		api_refusal(call) != REFUSAL_RIGHTS)
+		api_check(call, "look up the API token in use");
+	api_call_free(call);
+	return zone_known(api_connection(client));
+}
+
+/* Returns the user who owns the credential in use. */
 int64
 api_own_user_id(ApiClient *client)
 {
@@ -301,9 +414,56 @@ api_own_user_id(ApiClient *client)
 }
 
 /*
- * Asks GitLab for its version.  If it refuses to say, because something in
- * between or the token's scope does not let it, the declaration is all there is,
- * and taken at its word.  Any other failure is an error.
+ * The list of a user who cannot exist shows what the credential may see: GitLab
+ * answers 404 to administrators, and 401 to others.
+ */
+#define PROBE_PATH "/personal_access_tokens"
+#define IMPOSSIBLE_USER "0"
+
+/*
+ * Asks GitLab whether the credential sees the tokens of all users, as that of an
+ * administrator does, unless Admin Mode is on and the scope for it is missing.
+ */
+bool
+api_sees_all(ApiClient *client)
+{
+	ApiCall    *call;
+	bool		result;
+
+	for (;;)
+	{
+		call = api_client_call(client, "GET", PROBE_PATH);
+		api_add_parameter(call, "user_id", IMPOSSIBLE_USER);
+		api_add_parameter(call, "per_page", "1");
+		api_call_start(call);
+		api_wait(&call, 1);
+		if (!api_credential_renewed(client, call))
+			break;
+		api_call_free(call);
+	}
+	/* 403: the scopes don't even allow a listing */
+	result = api_verdict(call) == API_ABSENT;
+	if (!result && api_refusal(call) != REFUSAL_CREDENTIAL &&
+		api_refusal(call) != REFUSAL_RIGHTS)
+		api_check(call, "find out what the API token may see");
+	call->connection->sight = result ? SIGHT_ALL : SIGHT_OWN;
+	api_call_free(call);
+	return result;
+}
+
+/* Whether the credential sees everybody's tokens, asked once per connection. */
+bool
+api_known_to_see_all(ApiClient *client)
+{
+	if (api_connection(client)->sight == SIGHT_UNKNOWN)
+		(void) api_sees_all(client);
+	return api_connection(client)->sight == SIGHT_ALL;
+}
+
+/*
+ * Asks GitLab for its version.  If GitLab or a proxy refuses to answer, or the
+ * token lacks the scope, believes the declared version.  Any other failure is an
+ * error.
  */
 static int
 ask_version(ApiClient *client, int declared)
@@ -312,30 +472,30 @@ ask_version(ApiClient *client, int declared)
 	ApiCall    *call = client_get(client, "/metadata");
 	int			version = 0;
 
-	if (api_is_absent(call))	/* before GitLab 15.2 */
+	if (api_verdict(call) == API_ABSENT)	/* before GitLab 15.2 */
 	{
 		api_call_free(call);
 		call = client_get(client, "/version");
 	}
-	if (api_call_judge(call) == API_SUCCEEDED)
+	if (api_verdict(call) == API_DONE)
 	{
-		version = option_version(member_string(call->record, "version"));
+		version = option_version(record_text(call->record, "version"));
 		if (version == 0)
 			call->problem = "The answer has no valid field \"version\"";
 	}
-	else if (api_is_absent(call) || (call->outcome == API_REFUSED &&
-									 call->exchange->status == 403))
+	else if (api_verdict(call) == API_ABSENT ||
+			 api_refusal(call) == REFUSAL_RIGHTS)
 		version = declared;
 	if (version == 0)
 	{
-		HttpExchange *exchange = call->exchange;
+		ApiRefusal	refusal = api_refusal(call);
 
-		if (exchange->failure != HTTP_ANSWERED || exchange->status == 401 ||
-			exchange->status == 429)
-			report_failure(call, action);
-		report_with_hint(call, action,
-						 psprintf("If no version is declared, none is needed: ALTER SERVER %s VERSION NULL.",
-								  quote_identifier(call->connection->server_name)));
+		if (refusal == REFUSAL_CREDENTIAL || refusal == REFUSAL_RATE ||
+			!api_answered(call))
+			api_report(call, action);
+		api_report_with_hint(call, action,
+							 psprintf("If no version is declared, none is needed: ALTER SERVER %s VERSION NULL.",
+									  quote_identifier(call->connection->server_name)));
 	}
 	call->connection->version = version;
 	api_call_free(call);
@@ -343,9 +503,30 @@ ask_version(ApiClient *client, int declared)
 }
 
 /*
- * Raises an error if GitLab is older than it is declared to be, before anything
- * is asked for that an older one would answer wrongly.  GitLab is asked once
- * per connection.
+ * GitLab's version as the connection knows it, else as GitLab says now; 0 if it does
+ * not say.  Never an error.
+ */
+int
+api_version(ApiClient *client)
+{
+	Connection *connection = api_connection(client);
+	ApiCall    *call;
+
+	if (connection->version == 0)
+	{
+		call = client_get(client, "/metadata");
+		connection = call->connection;
+		if (api_verdict(call) == API_DONE)
+			connection->version =
+				option_version(record_text(call->record, "version"));
+		api_call_free(call);
+	}
+	return connection->version;
+}
+
+/*
+ * Raises an error if GitLab is older than its declared version, before a request
+ * that an older GitLab would answer wrongly.  Asks GitLab once per connection.
  */
 void
 api_require_version(ApiClient *client, int version)
@@ -366,4 +547,65 @@ api_require_version(ApiClient *client, int version)
 				 errhint("Declare the version that it has: ALTER SERVER %s VERSION '%d.%d'.",
 						 quote_identifier(name), actual / 100, actual % 100)));
 	}
+}
+
+/* The largest difference to GitLab's clock that is believed, in s. */
+#define MAX_CLOCK_OFFSET SECS_PER_DAY
+
+/* Whether an answer has shown GitLab's clock, and the clock is believed. */
+bool
+api_clock_is_known(ApiClient *client)
+{
+	Connection *connection = api_connection(client);
+
+	return connection->clock_known &&
+		connection->clock_offset <= MAX_CLOCK_OFFSET &&
+		connection->clock_offset >= -MAX_CLOCK_OFFSET;
+}
+
+/* Returns the time of GitLab's clock, or of ours before its first answer. */
+TimestampTz
+api_now(ApiClient *client)
+{
+	Connection *connection = api_connection(client);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (api_clock_is_known(client))
+		return now + connection->clock_offset * USECS_PER_SEC;
+	if (connection->clock_known && !connection->clock_doubted)
+	{
+		connection->clock_doubted = true;
+		ereport(WARNING,
+				(errcode(ERRCODE_GITLAB_CLOCK_IGNORED),
+				 errmsg("the clock of server \"%s\" is more than a day off, and is ignored",
+						connection->server_name),
+				 errdetail("It differs from the clock of PostgreSQL by " INT64_FORMAT " seconds.",
+						   connection->clock_offset),
+				 errhint("Synchronize both clocks, for example with NTP.")));
+	}
+	return now;
+}
+
+/*
+ * Refuses an expiry, a date that is not in the future.  GitLab's days are those of
+ * UTC, by GitLab's own clock.
+ */
+void
+api_check_expiry(ApiClient *client, Datum expires_at)
+{
+	DateADT		date = DatumGetDateADT(expires_at);
+	DateADT		today = (DateADT) (api_now(client) / USECS_PER_DAY);
+
+	if (DATE_NOT_FINITE(date))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"expires_at\" must be a finite date"),
+				 errhint("For a token that does not expire, where GitLab allows one, use NULL.")));
+	if (date <= today)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"expires_at\" must be in the future"),
+				 errdetail("A token expires at the beginning of the day %s; today is %s (UTC).",
+						   DatumGetCString(DirectFunctionCall1(date_out, expires_at)),
+						   DatumGetCString(DirectFunctionCall1(date_out, DateADTGetDatum(today))))));
 }

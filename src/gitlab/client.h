@@ -15,30 +15,39 @@
 #define GITLAB_PAT_CLIENT_H
 
 #include "gitlab/call.h"
-#include "gitlab/connection.h"
+#include "gitlab/zone.h"
 
 /* A statement's access to a server, as a role. */
 typedef struct ApiClient ApiClient;
 
-/* Clients */
 extern ApiClient *api_open(Oid serverid, Oid userid);
+extern ApiClient *api_open_connection(Connection *connection);
 extern Connection *api_connection(ApiClient *client);
 extern ApiStatistics *api_statistics(ApiClient *client);
 
-/* Calls; none of these raises an error, and the waiting ones say so */
 extern void api_adopt(ApiClient *client, ApiCall *call);
-
-/* Calls; these raise errors */
 extern ApiCall *api_client_call(ApiClient *client, const char *method,
 								const char *path);
 extern bool api_credential_renewed(ApiClient *client, ApiCall *call);
 extern bool api_means_absent(ApiClient *client, ApiCall *call);
+extern bool api_was_denied(const ApiClient *client);
+extern bool api_means_closed(ApiClient *client, ApiCall *call);
 extern ApiCall *api_get(ApiClient *client, const char *path, bool absent_ok,
 						const char *action);
+extern ApiCall *api_get_with_role(ApiClient *client, const char *path,
+								  bool absent_ok, const char *action,
+								  const char *role_hint);
 extern ApiCall *api_get_self(ApiClient *client);
+extern bool api_note_self(ApiCall *call);
 extern bool api_is_self(ApiClient *client, int64 id);
+extern InstanceZone api_zone(ApiClient *client);
 extern int64 api_own_user_id(ApiClient *client);
+extern bool api_sees_all(ApiClient *client);
+extern bool api_known_to_see_all(ApiClient *client);
+extern int	api_version(ApiClient *client);
 extern void api_require_version(ApiClient *client, int version);
-extern Connection *api_reload(Connection *connection, Oid userid);
+extern bool api_clock_is_known(ApiClient *client);
+extern TimestampTz api_now(ApiClient *client);
+extern void api_check_expiry(ApiClient *client, Datum expires_at);
 
 #endif							/* GITLAB_PAT_CLIENT_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * connection.c
- *	  Which connection?  The pool of a session's connections to GitLab.
+ *	  The pool of a session's connections to GitLab.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -9,21 +9,24 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "common/hashfn.h"
 #include "compat.h"
 #include "gitlab/connection.h"
 #include "gitlab/option.h"
+#include "gitlab/warnings.h"
 #include "http/engine.h"
-#include "http/exchange.h"
+#include "http/url.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
-
-/* GitLab's tokens have some 30 to 300 characters. */
-#define MAX_TOKEN_LENGTH 8192
 
 /* Where GitLab's API lies below an instance's base URL. */
 #define API_PREFIX "/api/v4"
@@ -48,9 +51,9 @@ refuse_credential(const char *server_name, const char *detail)
 }
 
 /*
- * The mapping of a role to a server, or else the PUBLIC one, palloc'ed.
- * GetUserMapping() would say that an object is missing; what is missing is an
- * authorization: 28000.
+ * Returns a role's user mapping for a server, or else the PUBLIC one, palloc'ed.
+ * GetUserMapping() would raise 42704, as if an object was missing.  This function
+ * raises 28000, since an authorization is missing.
  */
 UserMapping *
 connection_mapping(Oid serverid, Oid userid)
@@ -84,31 +87,46 @@ mtime_nsecs(const struct stat *st)
 }
 
 /*
- * Reads a token's file, without the newline that ends it.  The file's identity
- * is taken from the open file: one that is replaced meanwhile is read again
- * next time.
+ * Opens a token's file, which must be a regular file.  Opening must never wait, as
+ * it would for a FIFO that nobody writes to.
+ */
+static int
+open_token_file(const char *path, const char *server_name, struct stat *st)
+{
+	int			fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
+
+	if (fd < 0 || fstat(fd, st) != 0)
+		refuse_credential(server_name,
+						  psprintf("Could not open the file \"%s\" that the option \"token_file\" names: %s.",
+								   path, strerror(errno)));
+	if (!S_ISREG(st->st_mode))
+		refuse_credential(server_name,
+						  psprintf("\"%s\", which the option \"token_file\" names, is not a regular file.",
+								   path));
+	return fd;
+}
+
+/*
+ * Reads a token's file, without the newline that ends it.  The connection keeps
+ * the identity of the open file, so that a file that is replaced meanwhile is
+ * read again next time.
  */
 static char *
 read_token_file(const char *path, const char *server_name, struct stat *st)
 {
-	FILE	   *file = AllocateFile(path, "r");
+	int			fd = open_token_file(path, server_name, st);
 	char	   *token = palloc0(MAX_TOKEN_LENGTH + 2);
-	size_t		length = 0;
+	ssize_t		length = read(fd, token, MAX_TOKEN_LENGTH + 1);
 
-	if (file == NULL || fstat(fileno(file), st) != 0)
-		refuse_credential(server_name,
-						  psprintf("Could not open the file \"%s\" that the option \"token_file\" names: %s.",
-								   path, strerror(errno)));
-	length = fread(token, 1, MAX_TOKEN_LENGTH + 1, file);
-	if (ferror(file))
+	if (length < 0)
 		refuse_credential(server_name,
 						  psprintf("Could not read the file \"%s\" that the option \"token_file\" names.",
 								   path));
-	FreeFile(file);
+	CloseTransientFile(fd);
 	while (length > 0 && (token[length - 1] == '\n' || token[length - 1] == '\r'))
 		token[--length] = '\0';
 
-	for (size_t i = 0; i < length; i++)
+	for (ssize_t i = 0; i < length; i++)
 		if (length > MAX_TOKEN_LENGTH || token[i] <= ' ' || token[i] > '~')
 			length = 0;
 	if (length == 0)
@@ -118,7 +136,7 @@ read_token_file(const char *path, const char *server_name, struct stat *st)
 	return token;
 }
 
-/* Was the token's file replaced or written since it was read? */
+/* Whether the token's file was replaced or written since it was read. */
 static bool
 token_file_changed(const Connection *connection)
 {
@@ -138,8 +156,8 @@ token_file_changed(const Connection *connection)
  */
 
 /*
- * Something about a mapping or a server has changed.  Connections are only
- * marked: one may be in use further up the stack.
+ * Marks connections as stale after a change of a user mapping or a server.  The
+ * callback closes none, because one may be in use further up the stack.
  */
 static void
 on_invalidation(Datum arg, SyscacheId cacheid, uint32 hashvalue)
@@ -169,7 +187,7 @@ connection_cleanup(void *arg)
 		explicit_bzero(connection->credential, strlen(connection->credential));
 }
 
-/* Closes what nobody uses: all such connections, or only the stale ones. */
+/* Closes all connections that nobody uses, or only the stale ones of them. */
 static int
 close_unused(bool stale_only)
 {
@@ -236,6 +254,21 @@ make_client(MemoryContext context, const ServerSettings *server,
 	return http_client_create(context, &settings);
 }
 
+/* The settings that say which GitLab a connection reaches, and how. */
+static char *
+identity_of(const ServerSettings *server)
+{
+	const char *texts[] = {server->url, server->proxy, server->tls_ca_file,
+	server->tls_cert_file, server->tls_key_file};
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%u %d", server->serverid, server->tls_verify);
+	for (int i = 0; i < (int) lengthof(texts); i++)
+		appendStringInfo(&buf, "\n%s", texts[i] ? texts[i] : "");
+	return buf.data;
+}
+
 static Connection *
 make_connection(UserMapping *mapping, Oid userid)
 {
@@ -250,15 +283,21 @@ make_connection(UserMapping *mapping, Oid userid)
 	Connection *connection = palloc0(sizeof(Connection));
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 	struct stat st = {0};
+	char	   *normal_url;
 
 	if (token == NULL && file == NULL)
 		refuse_credential(server->name,
 						  "The user mapping has neither of the options \"token\" and \"token_file\".");
+	if (token && strlen(token) > MAX_TOKEN_LENGTH)
+		refuse_credential(server->name,
+						  "The value of the user mapping's option \"token\" is longer than any token.");
+	option_check_proxy(server);
 	if (server->unread_version)
 		ereport(WARNING,
-				(errmsg("version \"%s\" of server \"%s\" is not understood, and ignored",
+				(errcode(ERRCODE_GITLAB_VERSION_UNREAD),
+				 errmsg("version \"%s\" of server \"%s\" is not understood, and ignored",
 						server->unread_version, server->name),
-				 errhint("GitLab's versions are declared like this: ALTER SERVER %s VERSION '18.11'.",
+				 errhint("Declare a major and a minor number, for example: ALTER SERVER %s VERSION '18.11'.",
 						 quote_identifier(server->name))));
 	connection->context = context;
 	connection->umid = mapping->umid;
@@ -269,6 +308,15 @@ make_connection(UserMapping *mapping, Oid userid)
 	connection->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID,
 													ObjectIdGetDatum(mapping->serverid));
 	connection->server_name = pstrdup(server->name);
+	connection->instance =
+		hash_combine64(hash_bytes_extended((const unsigned char *) server->url,
+										   strlen(server->url), 0),
+					   mapping->serverid);
+	normal_url = http_normal_url(server->url);
+	connection->url_hash =
+		hash_bytes_extended((const unsigned char *) normal_url,
+							strlen(normal_url), 0);
+	connection->identity = identity_of(server);
 	connection->max_retries = server->max_retries;
 	connection->max_retry_wait = server->max_retry_wait;
 	connection->rollback_timeout = server->rollback_timeout;
@@ -298,9 +346,9 @@ make_connection(UserMapping *mapping, Oid userid)
 }
 
 /*
- * The connection of a role to a server; made if there is none, which costs no
+ * Returns the connection of a role to a server, or makes one, which costs no
  * request.  The caller owns a reference.  Raises 28000 if the role has no user
- * mapping or the mapping no usable token.
+ * mapping, or the mapping has no usable token.
  */
 Connection *
 connection_get(Oid serverid, Oid userid)
@@ -331,7 +379,98 @@ connection_get(Oid serverid, Oid userid)
 	return connection_retain(make_connection(mapping, userid));
 }
 
-/* One more reference; returns the connection. */
+/* Whether a request can carry this text as its API token. */
+bool
+connection_takes_secret(const char *secret)
+{
+	size_t		length = strlen(secret);
+
+	for (const char *c = secret; *c; c++)
+		if (*c <= ' ' || *c > '~')
+			return false;
+	return length > 0 && length <= MAX_TOKEN_LENGTH;
+}
+
+/*
+ * Returns a connection to a server with a secret that need not be in any user
+ * mapping, for the current role.  The pool gives it to nobody else.  The caller
+ * owns the reference, and the connection ends with its last one.  Raises 22023,
+ * without the secret, if the text cannot be a token.
+ */
+Connection *
+connection_with_secret(Oid serverid, const char *secret)
+{
+	UserMapping mapping = {
+		.umid = InvalidOid,
+		.userid = GetUserId(),
+		.serverid = serverid,
+	};
+	Connection *connection;
+
+	if (!connection_takes_secret(secret))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the secret cannot be an API token"),
+				 errdetail("It is empty or too long, or contains blanks, control characters, or characters that are not ASCII."),
+				 errhint("Give the secret as GitLab showed it, such as \"glpat-...\".")));
+	mapping.options = list_make1(makeDefElem("token",
+											 (Node *) makeString(unconstify(char *, secret)),
+											 -1));
+	connection = make_connection(&mapping, GetUserId());
+	connection->stale = true;
+	return connection_retain(connection);
+}
+
+/* Whether connections differ only in the credential of their user mapping. */
+static bool
+is_successor(const Connection *connection, const Connection *other)
+{
+	return OidIsValid(connection->umid) && other->umid == connection->umid &&
+		strcmp(other->identity, connection->identity) == 0 &&
+		strcmp(other->credential, connection->credential) != 0;
+}
+
+/*
+ * Returns the connection with the user mapping's new credential, in place of one
+ * with the old credential.  Returns NULL if the credential is the old one, or if
+ * the server has another URL, proxy or TLS identity now.  The caller owns the
+ * reference.  Raises errors.
+ */
+Connection *
+connection_successor(Connection *connection, Oid userid)
+{
+	Connection *current;
+
+	AcceptInvalidationMessages();
+	if (!SearchSysCacheExists1(USERMAPPINGOID,
+							   ObjectIdGetDatum(connection->umid)))
+		return NULL;
+	current = connection_get(connection->serverid, userid);
+	if (is_successor(connection, current))
+		return current;
+	connection_release(current);
+	return NULL;
+}
+
+/*
+ * Returns the connection with the newest credential that the session knows, where
+ * it can read no catalog.  The caller gets no reference.
+ */
+Connection *
+connection_newest(Connection *connection)
+{
+	for (dlist_node *node = pool.head.prev; node != &connection->link;
+		 node = node->prev)
+	{
+		Connection *other = dlist_container(Connection, link, node);
+
+		if (is_successor(connection, other))
+			return other;
+	}
+	return NULL;
+}
+
+/* Takes another reference, and returns the connection. */
 Connection *
 connection_retain(Connection *connection)
 {
@@ -355,7 +494,38 @@ connection_close_idle(void)
 	return close_unused(false);
 }
 
-/* The counters after these, the first ones after NULL, NULL at the end. */
+/*
+ * Returns the session's connection after the given one, the first one for NULL,
+ * and NULL at the end.
+ */
+Connection *
+connection_next(Connection *after)
+{
+	if (after == NULL)
+		return dlist_is_empty(&pool) ? NULL :
+			dlist_head_element(Connection, link, &pool);
+	return dlist_has_next(&pool, &after->link) ?
+		dlist_container(Connection, link,
+						dlist_next_node(&pool, &after->link)) : NULL;
+}
+
+/*
+ * How many users a server has, as this session has seen over any of its connections;
+ * 0 if it has not.
+ */
+int64
+connection_known_users(Oid serverid)
+{
+	Connection *connection = NULL;
+	int64		users = 0;
+
+	while ((connection = connection_next(connection)) != NULL)
+		if (connection->serverid == serverid && !connection->stale)
+			users = Max(users, connection->users);
+	return users;
+}
+
+/* Returns the next counters: the first ones for NULL, NULL at the end. */
 RequestCounters *
 connection_counters(RequestCounters *after)
 {

@@ -9,38 +9,31 @@
  */
 #include "postgres.h"
 
+#include "common/int.h"
+#include "gitlab/bounds.h"
 #include "gitlab/call.h"
-#include "catalog/pg_type.h"
-#include "compat.h"
 #include "gitlab/filter.h"
-#include "gitlab/record.h"
+#include "gitlab/search.h"
+#include "gitlab/seen.h"
+#include "gitlab/values.h"
 #include "mb/pg_wchar.h"
-#include "utils/array.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
-#include "utils/lsyscache.h"
-#include "utils/timestamp.h"
+#include "utils/memutils.h"
 
-/* GitLab drops search terms that are shorter, in characters. */
-#define MIN_SEARCH_LENGTH 3
+/* The analyzer does not see that a set of values has one: NOLINTBEGIN(clang-analyzer-*) */
 
-#define USECS_PER_MSEC INT64CONST(1000)
-#define MSECS_PER_DAY INT64CONST(86400000)
+/*
+ * Its web server refuses queries above 10 kB.  Percent-encoding takes three bytes for
+ * one.
+ */
+#define MAX_SEARCH_SIZE 1000
 
-/* Dates and times that GitLab can be asked for: years 1 to 9999. */
-#define MIN_DATE (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE)
-#define MAX_DATE (date2j(9999, 12, 31) - POSTGRES_EPOCH_JDATE)
-
-/* The interval that conditions leave of a field with bounds. */
-typedef struct Bounds
-{
-	const ResourceField *field;
-	bool		has_lower;
-	bool		has_upper;
-	int64		lower;			/* inclusive; ms since 2000, or days */
-	int64		upper;			/* inclusive */
-	bool		inexact;		/* a condition is stricter than this */
-} Bounds;
+/*
+ * So many texts are asked for one by one.  A list has up to 100 rows a page: with more
+ * texts, it may take fewer requests.
+ */
+#define MAX_ONE_BY_ONE 100
 
 /* A request in the making. */
 typedef struct Builder
@@ -66,6 +59,7 @@ serves(const ResourceFilter *filter, ConditionOperator operator)
 	{
 		case FILTER_CONTAINER:
 		case FILTER_LOOKUP:
+		case FILTER_ALIAS:
 		case FILTER_EQUAL:
 			return operator == CONDITION_EQUAL || operator == CONDITION_EQUAL_ANY;
 		case FILTER_VARIANT:
@@ -100,11 +94,11 @@ next_filter(const Resource *resource, const ResourceField *field,
 }
 
 /*
- * Does GitLab, of a declared version, know a parameter for such a condition;
- * with joining: one that is worth a request for each row of a join?  operand is
- * that of a condition on a boolean field, or NULL if it is not known yet.
- * *exact says whether the parameter may select just the rows that fulfil the
- * condition; in the end the operand decides.
+ * Whether GitLab, of a declared version, knows a parameter for such a
+ * condition; with joining: one that is worth a request for each row of a join.
+ * operand is that of a condition on a boolean field, or NULL if it is not known
+ * yet.  *exact says whether the parameter may select just the rows that fulfil
+ * the condition; in the end the operand decides.
  */
 bool
 filter_exists(const Resource *resource, const ResourceField *field,
@@ -117,13 +111,9 @@ filter_exists(const Resource *resource, const ResourceField *field,
 	*exact = true;
 	while ((filter = next_filter(resource, field, operator, filter)) != NULL)
 	{
-		if (joining && !filter->joinable)
+		if ((joining && !filter->joinable) || filter->place == FILTER_ELSEWHERE)
 			continue;
 		if (operand && *operand != (filter->test == FILTER_TRUE))
-			continue;
-		/* the texts of an array may be spellings of one value to GitLab */
-		if (operator == CONDITION_EQUAL_ANY && filter->test == FILTER_EQUAL &&
-			field->type == FIELD_TEXT)
 			continue;
 		found = true;
 		if (version < filter->exact_from || version < filter->known_from)
@@ -140,6 +130,14 @@ filter_exists(const Resource *resource, const ResourceField *field,
  * ----------
  */
 
+/* Whether this filter is one for the time zone that a request is for. */
+static bool
+is_for(const FilterRequest *request, const ResourceFilter *filter)
+{
+	return filter->place == FILTER_EVERYWHERE ||
+		(filter->place == FILTER_ELSEWHERE) == request->elsewhere;
+}
+
 /*
  * Adds a parameter if it may be sent.  False, and then the request is not
  * exact, if it may not.
@@ -147,7 +145,8 @@ filter_exists(const Resource *resource, const ResourceField *field,
 static bool
 add_parameter(Builder *builder, const ResourceFilter *filter, const char *value)
 {
-	if (builder->version < filter->known_from ||
+	if (!is_for(builder->request, filter) ||
+		builder->version < filter->known_from ||
 		(builder->pending && filter->hides_pending) ||
 		(!builder->one_answer && filter->churn != CHURN_NONE &&
 		 filter->churn != builder->churn))
@@ -161,6 +160,8 @@ add_parameter(Builder *builder, const ResourceFilter *filter, const char *value)
 		builder->request->needs_version = true;
 	if (filter->known_from > 0)
 		builder->request->needs_version = true;
+	if (filter->place == FILTER_IN_UTC)
+		builder->request->utc_only = true;
 	builder->request->parameters =
 		list_concat(builder->request->parameters,
 					api_parameter(filter->parameter, value));
@@ -184,150 +185,79 @@ sent_value(const List *parameters, const char *name)
 
 
 /* ----------
- * Sets of values: ids, owners, projects, keys
+ * Targets
  * ----------
  */
-
-/* Distinct values, as texts in UTF-8, in ascending order. */
-typedef struct ValueSet
-{
-	char	  **values;
-	int			nvalues;
-} ValueSet;
-
-static int64
-integer_operand(Datum value, Oid type)
-{
-	return type == INT2OID ? DatumGetInt16(value) :
-		type == INT4OID ? DatumGetInt32(value) : DatumGetInt64(value);
-}
-
-/* Shorter texts come first, so that numbers are in their order. */
-static int
-compare_values(const void *a, const void *b)
-{
-	const char *x = *(char *const *) a;
-	const char *y = *(char *const *) b;
-	size_t		xlen = strlen(x);
-	size_t		ylen = strlen(y);
-
-	return xlen != ylen ? (xlen < ylen ? -1 : 1) : strcmp(x, y);
-}
-
-static bool
-has_value(const ValueSet *set, char *value)
-{
-	return bsearch(&value, set->values, set->nvalues, sizeof(char *),
-				   compare_values) != NULL;
-}
-
-/*
- * A value as GitLab takes it, or NULL if nothing there can have it: numbers are
- * positive, names not empty, and the steps of a path are no names.
- */
-static char *
-value_text(Datum value, Oid type)
-{
-	int64		number;
-	char	   *name;
-
-	if (type != TEXTOID)
-	{
-		number = integer_operand(value, type);
-		return number > 0 ? psprintf(INT64_FORMAT, number) : NULL;
-	}
-	name = TextDatumGetCString(value);
-	if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return NULL;
-	return pg_server_to_any(name, strlen(name), PG_UTF8);
-}
-
-/* The values that the operand of an equality stands for. */
-static ValueSet
-operand_values(const Condition *condition)
-{
-	ValueSet	set = {NULL, 0};
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
-	int			kept = 0;
-	Oid			type = condition->type;
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
-
-	if (condition->operator == CONDITION_EQUAL)
-	{
-		set.values = palloc(sizeof(char *));
-		set.values[0] = value_text(condition->operand, type);
-		set.nvalues = set.values[0] != NULL;
-		return set;
-	}
-	type = get_element_type(type);
-	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
-	deconstruct_array(DatumGetArrayTypeP(condition->operand), type, typlen,
-					  typbyval, typalign, &elems, &nulls, &n);
-	set.values = palloc(sizeof(char *) * Max(n, 1));
-	for (int i = 0; i < n; i++)
-	{
-		char	   *value = nulls[i] ? NULL : value_text(elems[i], type);
-
-		if (value)
-			set.values[set.nvalues++] = value;
-	}
-	qsort(set.values, set.nvalues, sizeof(char *), compare_values);
-	for (int i = 0; i < set.nvalues; i++)
-		if (kept == 0 || strcmp(set.values[kept - 1], set.values[i]) != 0)
-			set.values[kept++] = set.values[i];
-	set.nvalues = kept;
-	return set;
-}
-
-/*
- * The values that all equalities on a field allow.  False if there is no such
- * condition.
- */
-static bool
-allowed_values(const Resource *resource, const char *name,
-			   const Condition *conditions, int nconditions, ValueSet *set)
-{
-	const ResourceField *field = resource_field(resource, name);
-	bool		found = false;
-
-	for (int i = 0; i < nconditions; i++)
-	{
-		ValueSet	more;
-		int			kept = 0;
-
-		if (conditions[i].field != field ||
-			(conditions[i].operator != CONDITION_EQUAL &&
-			 conditions[i].operator != CONDITION_EQUAL_ANY))
-			continue;
-		more = operand_values(&conditions[i]);
-		if (!found)
-		{
-			*set = more;
-			found = true;
-			continue;
-		}
-		for (int j = 0; j < set->nvalues; j++)
-			if (has_value(&more, set->values[j]))
-				set->values[kept++] = set->values[j];
-		set->nvalues = kept;
-	}
-	return found;
-}
 
 /* What the targets of a request are made of, each with one of these values. */
 typedef struct TargetSets
 {
-	ValueSet	containers;
+	ValueSet	containers[MAX_CONTAINERS];
 	ValueSet	keys;
 	bool		has_keys;
 	ValueSet	split;			/* of a parameter that takes one at a time */
 	const char *split_parameter;	/* or NULL */
 	const char *variant;		/* or NULL */
 } TargetSets;
+
+/* Whether a filter is about which targets there are, not what they have. */
+static bool
+makes_targets(const ResourceFilter *filter)
+{
+	return filter->test == FILTER_CONTAINER || filter->test == FILTER_LOOKUP ||
+		filter->test == FILTER_ALIAS || filter->test == FILTER_VARIANT ||
+		filter->test == FILTER_EQUAL;
+}
+
+/* The container that a filter is about. */
+static int
+filter_container(const Resource *resource, const ResourceFilter *filter)
+{
+	return resource_container(resource, resource_field(resource, filter->field));
+}
+
+/*
+ * The values of a container that conditions leave: of one with few choices all
+ * of these, if there is no condition.  False if nothing is known of it.
+ */
+static bool
+container_values(const Resource *resource, const ResourceField *field,
+				 const Condition *conditions, int nconditions, ValueSet *set)
+{
+	bool		found = values_allowed(resource, field->name, conditions,
+									   nconditions, set);
+	int			kept = 0;
+
+	if (field->choices == NULL)
+		return found;
+	if (!found)
+	{
+		int			n = 0;
+
+		while (field->choices[n])
+			n++;
+		set->values = palloc(sizeof(char *) * n);
+		for (set->nvalues = 0; set->nvalues < n; set->nvalues++)
+			set->values[set->nvalues] = pstrdup(field->choices[set->nvalues]);
+		return true;
+	}
+	for (int i = 0; i < set->nvalues; i++)
+		for (int j = 0; field->choices[j]; j++)
+			if (strcmp(set->values[i], field->choices[j]) == 0)
+				set->values[kept++] = set->values[i];
+	set->nvalues = kept;
+	return true;
+}
+
+/* Whether all objects with these values of the alias can be looked up by it. */
+static bool
+are_aliases(const Resource *resource, const ValueSet *set)
+{
+	for (int i = 0; i < set->nvalues; i++)
+		if (!resource_is_alias(resource, set->values[i]))
+			return false;
+	return true;
+}
 
 static void
 collect_sets(Builder *builder, const Condition *conditions, int nconditions,
@@ -339,26 +269,40 @@ collect_sets(Builder *builder, const Condition *conditions, int nconditions,
 	for (int i = 0; i < resource->nfilters; i++)
 	{
 		const ResourceFilter *filter = &resource->filters[i];
+		const ResourceField *field = resource_field(resource, filter->field);
 		ValueSet	set;
 
-		if ((filter->test != FILTER_CONTAINER && filter->test != FILTER_LOOKUP &&
-			 filter->test != FILTER_VARIANT &&
-			 (filter->test != FILTER_EQUAL ||
-			  resource_field(resource, filter->field)->type != FIELD_BIGINT)) ||
-			!allowed_values(resource, filter->field, conditions, nconditions,
-							&set))
+		if (!makes_targets(filter) ||
+			!(filter->test == FILTER_CONTAINER ?
+			  container_values(resource, field, conditions, nconditions, &set) :
+			  values_allowed(resource, filter->field, conditions, nconditions,
+							 &set)))
 			continue;
+		if ((filter->test == FILTER_EQUAL || filter->test == FILTER_ALIAS) &&
+			field->type == FIELD_TEXT)
+		{
+			if (set.nvalues > MAX_ONE_BY_ONE ||
+				(filter->test == FILTER_ALIAS && !are_aliases(resource, &set)))
+			{
+				request->exact = false;
+				continue;
+			}
+			values_keep_distinct(filter, &set);
+		}
 		if (set.nvalues == 0)
 			request->nothing = true;
 		if (builder->version < filter->exact_from)
 			request->exact = false;
 		if (filter->test == FILTER_CONTAINER)
-			sets->containers = set;
-		else if (filter->test == FILTER_LOOKUP)
+			sets->containers[filter_container(resource, filter)] = set;
+		else if (filter->test == FILTER_LOOKUP ||
+				 (filter->test == FILTER_ALIAS && !sets->has_keys))
 		{
 			sets->keys = set;
 			sets->has_keys = true;
 		}
+		else if (filter->test == FILTER_ALIAS)
+			request->exact = false; /* the key says more */
 		else if (filter->test == FILTER_VARIANT)
 			sets->variant = set.nvalues == 1 ? set.values[0] : NULL;
 		else if (set.nvalues == 1)
@@ -371,6 +315,36 @@ collect_sets(Builder *builder, const Condition *conditions, int nconditions,
 	}
 }
 
+/* Names a target's containers: the number'th combination, the last one fastest. */
+static void
+name_containers(ApiTarget *target, const Resource *resource,
+				const ValueSet *containers, int number)
+{
+	for (int i = MAX_CONTAINERS - 1; i >= 0; i--)
+	{
+		if (resource->containers[i] == NULL)
+			continue;
+		target->containers[i] =
+			containers[i].values[number % containers[i].nvalues];
+		number /= containers[i].nvalues;
+	}
+}
+
+/* One factor times another.  Raises an error for more targets than can be kept. */
+static int
+count_combinations(int a, int b)
+{
+	int			product;
+
+	if (pg_mul_s32_overflow(a, b, &product) ||
+		product > (int) (MaxAllocSize / sizeof(ApiTarget)))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the conditions name too many objects to request from GitLab"),
+				 errhint("Use shorter arrays.")));
+	return product;
+}
+
 /*
  * Makes the targets: each object that is to be looked up, else each collection,
  * once for each value of a parameter that takes one at a time.
@@ -381,23 +355,26 @@ add_targets(Builder *builder, const TargetSets *sets)
 	const Resource *resource = builder->resource;
 	FilterRequest *request = builder->request;
 	const ValueSet *inner = sets->has_keys ? &sets->keys : &sets->split;
-	int			ncontainers = resource->container ? sets->containers.nvalues : 1;
+	int			ncontainers = 1;
 	int			ninner = sets->has_keys || sets->split_parameter ?
 		inner->nvalues : 1;
 
+	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
+		ncontainers = count_combinations(ncontainers,
+										 sets->containers[i].nvalues);
 	request->lookup = sets->has_keys;
 	request->targets = palloc0(sizeof(ApiTarget) *
-							   Max((Size) ncontainers * ninner, 1));
+							   Max(count_combinations(ncontainers, ninner), 1));
 	for (int i = 0; i < ncontainers; i++)
 		for (int j = 0; j < ninner; j++)
 		{
 			ApiTarget  *target = &request->targets[request->ntargets++];
 
-			if (resource->container)
-				target->container = sets->containers.values[i];
+			CHECK_FOR_INTERRUPTS();
+			name_containers(target, resource, sets->containers, i);
 			if (sets->has_keys)
 				target->key = inner->values[j];
-			target->path = resource_path(resource, target->container,
+			target->path = resource_path(resource, target->containers,
 										 target->key);
 			if (sets->has_keys && sets->variant)
 				target->parameters = api_parameter(resource->variant_parameter,
@@ -408,11 +385,33 @@ add_targets(Builder *builder, const TargetSets *sets)
 		}
 }
 
+/* NOLINTEND(clang-analyzer-*) */
+
 
 /* ----------
  * Booleans and enumerated texts
  * ----------
  */
+
+/*
+ * Whether a condition, with a known operand, is the one that a filter's
+ * constant is for.
+ */
+static bool
+is_about(const ResourceFilter *filter, const Condition *condition)
+{
+	switch (filter->test)
+	{
+		case FILTER_TRUE:
+		case FILTER_FALSE:
+			return DatumGetBool(condition->operand) == (filter->test == FILTER_TRUE);
+		case FILTER_IS:
+			return strcmp(TextDatumGetCString(condition->operand),
+						  filter->operand) == 0;
+		default:
+			return true;
+	}
+}
 
 static void
 add_constant(Builder *builder, const ResourceFilter *filter,
@@ -420,15 +419,13 @@ add_constant(Builder *builder, const ResourceFilter *filter,
 {
 	const char *sent;
 
-	if (filter->test == FILTER_IS)
+	if (!is_about(filter, condition))
 	{
-		if (strcmp(TextDatumGetCString(condition->operand), filter->operand) != 0)
-		{
+		if (filter->test == FILTER_IS)
 			builder->request->exact = false;
-			return;
-		}
+		return;
 	}
-	else if (DatumGetBool(condition->operand) != (filter->test == FILTER_TRUE))
+	if (filter->place == FILTER_ELSEWHERE && !builder->request->elsewhere)
 		return;
 	sent = sent_value(builder->request->parameters, filter->parameter);
 	if (sent == NULL)
@@ -437,168 +434,18 @@ add_constant(Builder *builder, const ResourceFilter *filter,
 		builder->request->nothing = true;
 }
 
-static bool
-is_ascii_run(const char *text, int length)
-{
-	for (int i = 0; i < length; i++)
-		if (IS_HIGHBIT_SET(text[i]))
-			return false;
-	return true;
-}
-
-static void
-add_text(Builder *builder, const ResourceFilter *filter,
-		 const Condition *condition)
-{
-	char	   *string = TextDatumGetCString(condition->operand);
-	int			length = strlen(string);
-
-	if (length == 0 || sent_value(builder->request->parameters, filter->parameter) ||
-		(GetDatabaseEncoding() == PG_SQL_ASCII && !is_ascii_run(string, length)))
-		builder->request->exact = false;
-	else
-		(void) add_parameter(builder, filter,
-							 pg_server_to_any(string, length, PG_UTF8));
-}
-
 
 /* ----------
  * Dates and times
  * ----------
  */
 
-static int64
-floor_divide(int64 a, int64 b)
-{
-	return a / b - (a % b < 0 ? 1 : 0);
-}
-
-/*
- * An operand as a timestamp with time zone, as the comparison operators of that
- * type would take it.  False if it lies beyond all timestamps.
- */
-static bool
-timestamp_operand(const Condition *condition, TimestampTz *result)
-{
-	bool		good = true;
-
-	switch (condition->type)
-	{
-		case DATEOID:
-			good = compat_date_to_timestamptz(DatumGetDateADT(condition->operand),
-											  result);
-			break;
-		case TIMESTAMPOID:
-			good = compat_timestamp_to_timestamptz(DatumGetTimestamp(condition->operand),
-												   result);
-			break;
-		default:
-			*result = DatumGetTimestampTz(condition->operand);
-	}
-	return good && !TIMESTAMP_NOT_FINITE(*result);
-}
-
-/*
- * An operand as a number in the unit of its field's bounds: milliseconds or
- * days.  *between says that it lies between this number and the next one.
- * False if GitLab can't be asked for it.
- */
-static bool
-number_operand(const Condition *condition, int64 *number, bool *between)
-{
-	*between = false;
-	if (condition->field->type == FIELD_TIMESTAMPTZ)
-	{
-		TimestampTz time;
-
-		if (!timestamp_operand(condition, &time))
-			return false;
-		*number = floor_divide(time, USECS_PER_MSEC);
-		*between = *number * USECS_PER_MSEC != time;
-		return floor_divide(time, USECS_PER_DAY) > MIN_DATE &&
-			floor_divide(time, USECS_PER_DAY) < MAX_DATE;
-	}
-	if (condition->type == DATEOID)
-	{
-		if (DATE_NOT_FINITE(DatumGetDateADT(condition->operand)))
-			return false;
-		*number = DatumGetDateADT(condition->operand);
-	}
-	else
-	{
-		PGFunction	to_date = condition->type == TIMESTAMPOID ?
-			timestamp_date : timestamptz_date;
-
-		if (TIMESTAMP_NOT_FINITE(DatumGetTimestamp(condition->operand)))
-			return false;
-		*number = DatumGetDateADT(DirectFunctionCall1(to_date,
-													  condition->operand));
-		*between = true;		/* unless it is midnight, but that is rare */
-	}
-	return *number > MIN_DATE && *number < MAX_DATE;
-}
-
-/* Narrows bounds by a condition; what can't be asked for is left to recheck. */
-static void
-narrow(Bounds *bounds, const Condition *condition)
-{
-	ConditionOperator operator = condition->operator;
-	bool		between;
-	int64		number;
-	int64		lower;
-	int64		upper;
-
-	if (!number_operand(condition, &number, &between))
-	{
-		bounds->inexact = true;
-		return;
-	}
-	/* what lies between two numbers is above the one and below the other */
-	lower = operator == CONDITION_GREATER && !between ? number + 1 : number;
-	upper = operator == CONDITION_LESS && !between ? number - 1 : number;
-	if (between)
-		bounds->inexact = true;
-	if (operator != CONDITION_LESS && operator != CONDITION_LESS_EQUAL)
-	{
-		bounds->lower = bounds->has_lower ? Max(bounds->lower, lower) : lower;
-		bounds->has_lower = true;
-	}
-	if (operator != CONDITION_GREATER && operator != CONDITION_GREATER_EQUAL)
-	{
-		bounds->upper = bounds->has_upper ? Min(bounds->upper, upper) : upper;
-		bounds->has_upper = true;
-	}
-}
-
-/* A date as YYYY-MM-DD, or a time in ms as YYYY-MM-DDThh:mm:ss.mmmZ. */
-static char *
-format_bound(const ResourceField *field, int64 number)
-{
-	struct pg_tm tm;
-	int64		days = number;
-	int64		ms = 0;
-
-	if (field->type == FIELD_TIMESTAMPTZ)
-	{
-		days = floor_divide(number, MSECS_PER_DAY);
-		ms = number - days * MSECS_PER_DAY;
-	}
-	j2date((int) days + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon,
-		   &tm.tm_mday);
-	if (field->type == FIELD_DATE)
-		return psprintf("%04d-%02d-%02d", tm.tm_year, tm.tm_mon, tm.tm_mday);
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year,
-					tm.tm_mon, tm.tm_mday, (int) (ms / 3600000),
-					(int) (ms / 60000 % 60), (int) (ms / 1000 % 60),
-					(int) (ms % 1000));
-}
-
 static void
 add_bound(Builder *builder, const ResourceFilter *filter, const Bounds *bounds)
 {
 	if (filter->test == FILTER_AFTER && bounds->has_lower)
 		(void) add_parameter(builder, filter,
-							 format_bound(bounds->field, bounds->lower));
+							 bounds_format(bounds->field, bounds->lower));
 
 	/*
 	 * The upper bound is one more: for dates because GitLab excludes it, for
@@ -606,7 +453,7 @@ add_bound(Builder *builder, const ResourceFilter *filter, const Bounds *bounds)
 	 */
 	if (filter->test == FILTER_BEFORE && bounds->has_upper)
 		(void) add_parameter(builder, filter,
-							 format_bound(bounds->field, bounds->upper + 1));
+							 bounds_format(bounds->field, bounds->upper + 1));
 }
 
 static void
@@ -618,7 +465,7 @@ add_bounds(Builder *builder, const ResourceField *field,
 
 	for (int i = 0; i < nconditions; i++)
 		if (conditions[i].field == field)
-			narrow(&bounds, &conditions[i]);
+			bounds_narrow(&bounds, &conditions[i]);
 	if (bounds.inexact)
 		builder->request->exact = false;
 	if (bounds.has_lower && bounds.has_upper && bounds.lower > bounds.upper)
@@ -636,76 +483,6 @@ add_bounds(Builder *builder, const ResourceField *field,
  * Search
  * ----------
  */
-
-/*
- * Is this character, in UTF-8, one that GitLab takes for a blank or a quote, so
- * that it ends a search term?  Ruby knows all of Unicode's blanks.
- */
-static bool
-ends_term(const char *p)
-{
-	pg_wchar	c;
-
-	if (!IS_HIGHBIT_SET(*p))
-		return *p == '\0' || strchr(" \t\n\v\f\r\"", *p);
-	c = utf8_to_unicode((const unsigned char *) p);
-	return c == 0x85 || c == 0xA0 || c == 0x1680 ||
-		(c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-		c == 0x202F || c == 0x205F || c == 0x3000;
-}
-
-/*
- * The longest run of text that every matching name contains and that GitLab
- * searches for as it stands, in UTF-8: without wildcards, blanks and double
- * quotes.  NULL if there is none of three characters.
- */
-static char *
-search_fragment(const Condition *condition)
-{
-	char	   *string = TextDatumGetCString(condition->operand);
-	bool		pattern = condition->operator != CONDITION_EQUAL;
-	bool		ascii_only = condition->operator == CONDITION_ILIKE ||
-		GetDatabaseEncoding() == PG_SQL_ASCII;
-	char	   *best = NULL;
-	int			best_characters = MIN_SEARCH_LENGTH - 1;
-	int			characters = 0;
-	char	   *run;
-	int			length = 0;
-	char	   *p;
-
-	if (GetDatabaseEncoding() != PG_SQL_ASCII)
-		string = pg_server_to_any(string, strlen(string), PG_UTF8);
-	run = palloc(strlen(string) + 1);
-	p = string;
-	for (;;)
-	{
-		bool		ends = pattern && (*p == '%' || *p == '_');
-		int			n;
-
-		if (pattern && *p == '\\')
-			p++;				/* what it escapes is taken as it stands */
-		ends = ends || (ascii_only && IS_HIGHBIT_SET(*p)) || ends_term(p);
-		if (!ends)
-		{
-			n = pg_encoding_mblen(PG_UTF8, p);
-			memcpy(run + length, p, n);
-			length += n;
-			characters++;
-			p += n;
-			continue;
-		}
-		if (characters > best_characters)
-		{
-			best = pnstrdup(run, length);
-			best_characters = characters;
-		}
-		length = characters = 0;
-		if (*p == '\0')
-			break;
-		p += IS_HIGHBIT_SET(*p) && !ascii_only ? pg_encoding_mblen(PG_UTF8, p) : 1;
-	}
-	return best;
-}
 
 static void
 add_search(Builder *builder, const ResourceFilter *filter,
@@ -726,7 +503,12 @@ add_search(Builder *builder, const ResourceFilter *filter,
 			best = fragment;
 	}
 	if (best)
+	{
+		/* a name that contains the fragment contains its beginning */
+		best[pg_encoding_mbcliplen(PG_UTF8, best, strlen(best),
+								   MAX_SEARCH_SIZE)] = '\0';
 		(void) add_parameter(builder, filter, best);
+	}
 }
 
 
@@ -769,7 +551,9 @@ add_filter(Builder *builder, const ResourceFilter *filter,
 	{
 		case FILTER_CONTAINER:
 		case FILTER_LOOKUP:
+		case FILTER_ALIAS:
 		case FILTER_VARIANT:
+		case FILTER_EQUAL:
 			return;				/* see collect_sets() */
 		case FILTER_SEARCH:
 			add_search(builder, filter, conditions, nconditions);
@@ -777,28 +561,15 @@ add_filter(Builder *builder, const ResourceFilter *filter,
 		case FILTER_AFTER:
 		case FILTER_BEFORE:
 			return;				/* by field, see below */
-		case FILTER_EQUAL:
-			if (field->type == FIELD_BIGINT)
-				return;			/* see collect_sets() */
-			break;
 		case FILTER_TRUE:
 		case FILTER_FALSE:
 		case FILTER_IS:
 			break;
 	}
 	for (int i = 0; i < nconditions; i++)
-	{
-		if (conditions[i].field != field ||
-			!serves(filter, conditions[i].operator))
-			continue;
-		if (filter->test == FILTER_EQUAL)
-		{
-			if (conditions[i].operator == CONDITION_EQUAL)
-				add_text(builder, filter, &conditions[i]);
-		}
-		else
+		if (conditions[i].field == field &&
+			serves(filter, conditions[i].operator))
 			add_constant(builder, filter, &conditions[i]);
-	}
 }
 
 /*
@@ -817,14 +588,22 @@ add_expression(Builder *builder, const Condition *condition, TargetSets *sets)
 	while ((filter = next_filter(builder->resource, condition->field,
 								 condition->operator, filter)) != NULL)
 	{
+		/* in place of what can't be sent elsewhere stands no operand */
+		if (filter->place != FILTER_EVERYWHERE && builder->request->elsewhere)
+			builder->request->exact = false;
+		if (filter->place == FILTER_ELSEWHERE)
+			continue;
 		if (builder->version < Max(filter->known_from, filter->exact_from))
 			builder->request->exact = false;
 		if (filter->test == FILTER_CONTAINER)
 		{
-			if (sets->containers.nvalues == 0)
-				sets->containers = set;
+			ValueSet   *container =
+				&sets->containers[filter_container(builder->resource, filter)];
+
+			if (container->nvalues == 0)
+				*container = set;
 		}
-		else if (filter->test == FILTER_LOOKUP)
+		else if (filter->test == FILTER_LOOKUP || filter->test == FILTER_ALIAS)
 		{
 			if (!sets->has_keys)
 				sets->keys = set;
@@ -839,16 +618,11 @@ add_expression(Builder *builder, const Condition *condition, TargetSets *sets)
 	}
 }
 
-/*
- * Makes the request for some conditions, in the current memory context.
- * pending: this transaction has changed tokens of the server, which GitLab does
- * not know yet.  one_answer: the request is made once, for its total, so that
- * nothing can change while it is read.
- */
-FilterRequest *
-filter_request(const Resource *resource, int version,
-			   const Condition *conditions, int nconditions, bool pending,
-			   bool one_answer)
+/* Makes the request for conditions that have to hold together. */
+static FilterRequest *
+request_for(const Resource *resource, int version,
+			const Condition *conditions, int nconditions, bool elsewhere,
+			bool pending, bool one_answer)
 {
 	Builder		builder = {
 		.resource = resource,
@@ -861,6 +635,7 @@ filter_request(const Resource *resource, int version,
 	Condition  *known = palloc(sizeof(Condition) * Max(nconditions, 1));
 	int			nknown = 0;
 
+	builder.request->elsewhere = elsewhere;
 	builder.request->exact = true;
 	for (int i = 0; i < nconditions; i++)
 	{
@@ -888,8 +663,96 @@ filter_request(const Resource *resource, int version,
 	return builder.request;
 }
 
+/* The targets of several alternatives in the making, each once. */
+typedef struct Merger
+{
+	FilterRequest *all;
+	int			max_targets;
+	SeenObjects *paths;
+} Merger;
+
 /*
- * Does a request ask for what a condition says?  *exact: and for just that,
+ * Adds the targets of a request to those of others, each once: what their
+ * paths do not tell apart, all alternatives have in common.
+ */
+static void
+merge_targets(Merger *merger, const FilterRequest *request)
+{
+	FilterRequest *all = merger->all;
+
+	for (int i = 0; i < request->ntargets; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!seen_add_name(merger->paths, request->targets[i].path, NULL))
+			continue;
+		if (all->ntargets == merger->max_targets)
+		{
+			merger->max_targets = count_combinations(Max(merger->max_targets, 4), 2);
+			all->targets = repalloc(all->targets,
+									sizeof(ApiTarget) * merger->max_targets);
+		}
+		all->targets[all->ntargets++] = request->targets[i];
+	}
+}
+
+/* Takes the request of one more alternative. */
+static void
+merge_request(Merger *merger, FilterRequest *request)
+{
+	if (merger->all && !merger->all->nothing)
+	{
+		if (!request->nothing)
+			merge_targets(merger, request);
+		return;
+	}
+	merger->all = request;
+	merger->max_targets = request->ntargets;
+	for (int i = 0; i < request->ntargets; i++)
+		(void) seen_add_name(merger->paths, request->targets[i].path, NULL);
+}
+
+/*
+ * Makes the request for some conditions, in the current memory context.
+ * elsewhere: the instance's time zone is not UTC; what is sent otherwise may
+ * depend on it, see utc_only.  pending: this transaction has changed tokens of
+ * the server, which GitLab does not know yet.  one_answer: the request is made
+ * once, for its total, so that nothing can change while it is read.  The
+ * conditions of alternatives only say which targets there are.
+ */
+FilterRequest *
+filter_request(const Resource *resource, int version,
+			   const Condition *conditions, int nconditions, bool elsewhere,
+			   bool pending, bool one_answer)
+{
+	Condition  *set = palloc(sizeof(Condition) * Max(nconditions, 1));
+	int			nalternatives = 0;
+	Merger		merger = {NULL};
+
+	for (int i = 0; i < nconditions; i++)
+		nalternatives = Max(nalternatives, conditions[i].alternative);
+	if (nalternatives == 0)
+		return request_for(resource, version, conditions, nconditions,
+						   elsewhere, pending, one_answer);
+	merger.paths = seen_create();
+	for (int alternative = 1; alternative <= nalternatives; alternative++)
+	{
+		int			n = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < nconditions; i++)
+			if (conditions[i].alternative == 0 ||
+				conditions[i].alternative == alternative)
+				set[n++] = conditions[i];
+		merge_request(&merger,
+					  request_for(resource, version, set, n, elsewhere,
+								  pending, one_answer));
+	}
+	merger.all->exact = false;
+	return merger.all;
+}
+
+/*
+ * Whether a request asks for what a condition says.  *exact: and for just that,
  * as far as it is known without the operand.
  */
 bool
@@ -902,123 +765,59 @@ filter_is_sent(const Resource *resource, int version,
 	List	   *own = request->ntargets > 0 ? request->targets[0].parameters : NIL;
 	bool		sent = false;
 
-	*exact = filter_request(resource, version, condition, 1, false, true)->exact;
+	*exact = filter_request(resource, version, condition, 1, request->elsewhere,
+							false, true)->exact;
 	while ((filter = next_filter(resource, condition->field,
 								 condition->operator, filter)) != NULL)
 	{
 		const char *name = filter->test == FILTER_VARIANT ?
 			resource->variant_parameter : filter->parameter;
 
+		if (!is_for(request, filter) ||
+			(!condition->expression && !is_about(filter, condition)))
+			continue;
 		if (filter->test == FILTER_CONTAINER ||
-			(filter->test == FILTER_LOOKUP && request->lookup) ||
+			((filter->test == FILTER_LOOKUP || filter->test == FILTER_ALIAS) &&
+			 request->lookup) ||
 			(name && (sent_value(listed, name) || sent_value(own, name))))
 			sent = true;
 	}
 	return sent && !request->nothing;
 }
 
-/* Can nothing be asked for without an equality on this field? */
-bool
-filter_needed(const Resource *resource, const ResourceField *field)
+/* The containers without whose names nothing can be asked for. */
+ContainerSet
+filter_needed(const Resource *resource)
 {
-	return resource->container && strcmp(field->name, resource->container) == 0;
+	ContainerSet needed = 0;
+
+	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
+		if (resource_field(resource, resource->containers[i])->choices == NULL)
+			needed |= 1 << i;
+	return needed;
 }
 
-
-/* ----------
- * Checking conditions here
- * ----------
- */
-
-static int
-compare_to_operand(const Condition *condition, Datum value)
+/* The container that an equality on this field names, if any. */
+ContainerSet
+filter_named(const Resource *resource, const ResourceField *field)
 {
-	int64		v;
-	int64		w;
-	TimestampTz time;
+	int			number = resource_container(resource, field);
 
-	switch (condition->field->type)
-	{
-		case FIELD_BOOLEAN:
-			return (int) DatumGetBool(value) - (int) DatumGetBool(condition->operand);
-		case FIELD_BIGINT:
-			v = DatumGetInt64(value);
-			w = integer_operand(condition->operand, condition->type);
-			break;
-		case FIELD_DATE:
-			if (condition->type == DATEOID)
-			{
-				v = DatumGetDateADT(value);
-				w = DatumGetDateADT(condition->operand);
-				break;
-			}
-			v = DirectFunctionCall1(date_timestamptz, value);
-			w = condition->type == TIMESTAMPOID ?
-				DirectFunctionCall1(timestamp_timestamptz, condition->operand) :
-				condition->operand;
-			break;
-		default:
-			v = DatumGetTimestampTz(value);
-			if (!timestamp_operand(condition, &time))
-				return TIMESTAMP_IS_NOBEGIN(time) ? 1 : -1;
-			w = time;
-	}
-	return v < w ? -1 : v > w;
-}
-
-static bool
-matches(const Condition *condition, Datum value)
-{
-	int			comparison;
-
-	if (condition->operator == CONDITION_EQUAL_ANY ||
-		condition->field->type == FIELD_TEXT)
-	{
-		ValueSet	set = operand_values(condition);
-		char	   *text = value_text(value, condition->field->type == FIELD_TEXT ?
-									  TEXTOID : INT8OID);
-
-		return text && has_value(&set, text);
-	}
-	comparison = compare_to_operand(condition, value);
-	switch (condition->operator)
-	{
-		case CONDITION_EQUAL:
-			return comparison == 0;
-		case CONDITION_LESS:
-			return comparison < 0;
-		case CONDITION_LESS_EQUAL:
-			return comparison <= 0;
-		case CONDITION_GREATER:
-			return comparison > 0;
-		default:
-			return comparison >= 0;
-	}
+	return number < 0 ? 0 : 1 << number;
 }
 
 /*
- * Does a record fulfil conditions of the kinds that may be exact?  That is:
- * equalities of containers, numbers, booleans, dates and times, but no other
- * texts.
+ * Whether an equality on this field says where something is, or which it is, so
+ * that it can be one of several alternatives.  One on the variant can't: a key
+ * that is not there in that variant is listed in all, and would be for each of
+ * them.
  */
 bool
-filter_matches(const Resource *resource, const Condition *conditions,
-			   int nconditions, JsonRecord *record, bool revoked)
+filter_names_target(const Resource *resource, const ResourceField *field)
 {
-	for (int i = 0; i < nconditions; i++)
-	{
-		const ResourceField *field = conditions[i].field;
-		bool		isnull;
-		Datum		value = resource_datum(resource, field, record, &isnull);
+	const ResourceFilter *filter = next_filter(resource, field, CONDITION_EQUAL,
+											   NULL);
 
-		if (revoked && (field->flags & (FIELD_TRUE_WHEN_REVOKED |
-										FIELD_FALSE_WHEN_REVOKED)))
-		{
-			isnull = false;
-			value = BoolGetDatum((field->flags & FIELD_TRUE_WHEN_REVOKED) != 0);
-		}
-		if (isnull || conditions[i].isnull || !matches(&conditions[i], value))
-			return false;
-	}
-	return true;
+	return filter && (filter->test == FILTER_CONTAINER ||
+					  filter->test == FILTER_LOOKUP);
 }

@@ -17,31 +17,7 @@
 #define GITLAB_PAT_FILTER_H
 
 #include "gitlab/call.h"
-#include "gitlab/record.h"
-
-typedef enum ConditionOperator
-{
-	CONDITION_EQUAL,
-	CONDITION_LESS,
-	CONDITION_LESS_EQUAL,
-	CONDITION_GREATER,
-	CONDITION_GREATER_EQUAL,
-	CONDITION_EQUAL_ANY,		/* the operand is an array */
-	CONDITION_LIKE,
-	CONDITION_ILIKE
-} ConditionOperator;
-
-/* A condition whose operand is known; but see expression. */
-typedef struct Condition
-{
-	const ResourceField *field;
-	ConditionOperator operator;
-	Oid			type;			/* of the operand */
-	Datum		operand;
-	bool		isnull;
-	const char *expression;		/* for EXPLAIN: stands for an operand that is
-								 * not known yet; else NULL */
-} Condition;
+#include "gitlab/condition.h"
 
 /* What to ask GitLab for. */
 typedef struct FilterRequest
@@ -52,24 +28,30 @@ typedef struct FilterRequest
 								 * those below besides its own */
 	int			ntargets;
 	List	   *parameters;		/* of ApiParameter */
+	bool		elsewhere;		/* for an instance whose zone is not UTC */
+	bool		utc_only;		/* brings all rows only if it is UTC */
 	bool		exact;			/* brings just the rows of the conditions */
 	bool		needs_version;	/* but not if GitLab is older than declared:
 								 * then rows are missing, or a total is wrong */
 } FilterRequest;
+
+/* What has to be known of containers, as bits by their number. */
+typedef uint32 ContainerSet;
 
 extern bool filter_exists(const Resource *resource, const ResourceField *field,
 						  ConditionOperator operator, const bool *operand,
 						  int version, bool joining, bool *exact);
 extern FilterRequest *filter_request(const Resource *resource, int version,
 									 const Condition *conditions,
-									 int nconditions, bool pending,
-									 bool one_answer);
+									 int nconditions, bool elsewhere,
+									 bool pending, bool one_answer);
 extern bool filter_is_sent(const Resource *resource, int version,
 						   const FilterRequest *request,
 						   const Condition *condition, bool *exact);
-extern bool filter_needed(const Resource *resource, const ResourceField *field);
-extern bool filter_matches(const Resource *resource,
-						   const Condition *conditions, int nconditions,
-						   JsonRecord *record, bool revoked);
+extern ContainerSet filter_needed(const Resource *resource);
+extern ContainerSet filter_named(const Resource *resource,
+								 const ResourceField *field);
+extern bool filter_names_target(const Resource *resource,
+								const ResourceField *field);
 
 #endif							/* GITLAB_PAT_FILTER_H */

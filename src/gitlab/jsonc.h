@@ -16,6 +16,7 @@
 
 #define json_object jsonc_object
 #include <json-c/json.h>
+#include <json-c/json_pointer.h>
 #undef json_object
 
 #endif							/* GITLAB_PAT_JSONC_H */

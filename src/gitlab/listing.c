@@ -9,23 +9,40 @@
  */
 #include "postgres.h"
 
-#include "gitlab/call.h"
-#include "gitlab/client.h"
+#include "gitlab/jsonc.h"
 #include "gitlab/listing.h"
-#include "gitlab/pages.h"
-#include "http/request.h"
 
-/*
- * Adds the listing's parameters, and limits pages after the first to what had
- * been created when that was answered.
- */
-void
-add_parameters(Stream *stream, ApiCall *call, bool frozen)
+/* A call for what a target names. */
+ApiCall *
+listing_call(ApiClient *client, const Resource *resource,
+			 const ApiTarget *target)
 {
-	const char *limit = frozen ? stream->resource->created_before : NULL;
+	ApiCall    *call = api_client_call(client, "GET", target->path);
 	ListCell   *lc;
 
-	foreach(lc, stream->listing.parameters)
+	call->resource = resource;
+	foreach(lc, target->parameters)
+	{
+		ApiParameter *parameter = lfirst(lc);
+
+		api_add_parameter(call, parameter->name, parameter->value);
+	}
+	return call;
+}
+
+/*
+ * Adds the listing's parameters, and limits what is asked for to what had been
+ * created at a time, if that is known.
+ */
+void
+listing_ask(const StreamListing *listing, const Resource *resource,
+			ApiClient *client, const char *frozen_at, ApiCall *call)
+{
+	const char *limit = frozen_at ? resource->created_before : NULL;
+	const ResourceParameter *own = &resource->own;
+	ListCell   *lc;
+
+	foreach(lc, listing->parameters)
 	{
 		ApiParameter *parameter = lfirst(lc);
 		const char *value = parameter->value;
@@ -33,31 +50,90 @@ add_parameters(Stream *stream, ApiCall *call, bool frozen)
 		if (limit && strcmp(parameter->name, limit) == 0)
 		{
 			/* both have the same form, whose order is that of time */
-			if (strcmp(stream->frozen_at, value) < 0)
-				value = stream->frozen_at;
+			if (strcmp(frozen_at, value) < 0)
+				value = frozen_at;
 			limit = NULL;
 		}
-		http_add_parameter(call->exchange, parameter->name, value);
+		api_add_parameter(call, parameter->name, value);
 	}
 	if (limit)
-		http_add_parameter(call->exchange, limit, stream->frozen_at);
-	for (const ResourceParameter *p = stream->resource->list_parameters; p->name; p++)
-		http_add_parameter(call->exchange, p->name, p->value);
+		api_add_parameter(call, limit, frozen_at);
+	if (own->name && !api_known_to_see_all(client))
+		api_add_parameter(call, own->name, own->value);
+	for (const ResourceParameter *p = resource->list_parameters; p->name; p++)
+		api_add_parameter(call, p->name, p->value);
 }
 
-/* A call for what a target names. */
-ApiCall *
-target_call(Stream *stream, const ApiTarget *target, const char *path)
+/*
+ * Parameters that select what was created between two times besides, both of them
+ * included; NULL: no limit.
+ */
+List *
+listing_between(const StreamListing *listing, const Resource *resource,
+				const char *after, const char *before)
 {
-	ApiCall    *call = api_client_call(stream->client, "GET", path);
+	const char *after_name = resource->created_after;
+	const char *before_name = resource->created_before;
+	List	   *parameters = NIL;
 	ListCell   *lc;
 
-	call->resource = stream->resource;
-	foreach(lc, target->parameters)
+	/* all have the same form, whose order is that of time */
+	foreach(lc, listing->parameters)
 	{
 		ApiParameter *parameter = lfirst(lc);
 
-		http_add_parameter(call->exchange, parameter->name, parameter->value);
+		if (strcmp(parameter->name, after_name) == 0)
+		{
+			if (after == NULL || strcmp(parameter->value, after) > 0)
+				after = parameter->value;
+		}
+		else if (strcmp(parameter->name, before_name) == 0)
+		{
+			if (before == NULL || strcmp(parameter->value, before) < 0)
+				before = parameter->value;
+		}
+		else
+			parameters = lappend(parameters, parameter);
 	}
-	return call;
+	if (after)
+		parameters = list_concat(parameters, api_parameter(after_name, after));
+	if (before)
+		parameters = list_concat(parameters,
+								 api_parameter(before_name, before));
+	return parameters;
+}
+
+/* Returns the instance's time zone, as the time stamps of a page show it. */
+InstanceZone
+listing_zone(ApiCall *call)
+{
+	InstanceZone zone = ZONE_UNKNOWN;
+	size_t		n = json_object_is_type(call->record, json_type_array) ?
+		json_object_array_length(call->record) : 0;
+
+	for (size_t i = 0; i < n && zone == ZONE_UNKNOWN; i++)
+		zone = zone_of_record(json_object_array_get_idx(call->record, i));
+	zone_learn(call->connection, zone);
+	return zone;
+}
+
+/* Only administrators see the tokens of others in a list, or those of several users. */
+void
+listing_learn_sight(const Resource *resource, ApiCall *call)
+{
+	Connection *connection = call->connection;
+	const char *owner = resource->owner_parameter;
+	size_t		n = json_object_array_length(call->record);
+	int64		first;
+	int64		other;
+
+	if (owner == NULL || connection->sight == SIGHT_ALL || n == 0 ||
+		!record_integer(json_object_array_get_idx(call->record, 0), owner, &first))
+		return;
+	if (connection->self != SELF_UNKNOWN && first != connection->self_user_id)
+		connection->sight = SIGHT_ALL;
+	for (size_t i = 1; i < n; i++)
+		if (record_integer(json_object_array_get_idx(call->record, i), owner,
+						   &other) && other != first)
+			connection->sight = SIGHT_ALL;
 }

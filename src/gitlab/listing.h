@@ -10,24 +10,36 @@
 #ifndef GITLAB_PAT_LISTING_H
 #define GITLAB_PAT_LISTING_H
 
-#include "gitlab/call.h"
+#include "gitlab/client.h"
 
 /* How to read a collection. */
 typedef struct StreamListing
 {
 	const ApiTarget *target;	/* NULL: the resource's only collection */
 	List	   *parameters;		/* of ApiParameter, beside the target's */
+	bool		utc_only;		/* they bring all rows only if the instance's
+								 * time zone is UTC; else, these do: */
+	List	   *elsewhere;
 	int			page_size;
-	int			first_page_size;	/* if no more is expected, or 0 */
+	int			expected_rows;	/* how many will be read; 0: not known */
 	int			concurrency;
 	const char *order_by;		/* a field whose order was promised, or NULL */
 	bool		descending;
+	bool		skips;			/* lists that may not be read are empty */
 } StreamListing;
 
-typedef struct Stream Stream;
+/* How a list is asked for an order. */
+#define PARAMETER_SORT "sort"
 
-extern void add_parameters(Stream *stream, ApiCall *call, bool frozen);
-extern ApiCall *target_call(Stream *stream, const ApiTarget *target,
-							const char *path);
+extern ApiCall *listing_call(ApiClient *client, const Resource *resource,
+							 const ApiTarget *target);
+extern void listing_ask(const StreamListing *listing, const Resource *resource,
+						ApiClient *client, const char *frozen_at,
+						ApiCall *call);
+extern List *listing_between(const StreamListing *listing,
+							 const Resource *resource, const char *after,
+							 const char *before);
+extern InstanceZone listing_zone(ApiCall *call);
+extern void listing_learn_sight(const Resource *resource, ApiCall *call);
 
 #endif							/* GITLAB_PAT_LISTING_H */

@@ -10,15 +10,19 @@
 #ifndef GITLAB_PAT_LOOKUPS_H
 #define GITLAB_PAT_LOOKUPS_H
 
-#include "gitlab/call.h"
-#include "gitlab/listing.h"
-#include "gitlab/record.h"
+#include "gitlab/pages.h"
 
-extern const ApiTarget *step_target(const Stream *stream, int64 step);
-extern void take_object(Stream *stream, ApiCall *call,
-						const ApiTarget *target);
-extern void list_instead(Stream *stream, const ApiTarget *target);
-extern bool is_conflict(ApiCall *call);
-extern JsonRecord *next_instead(Stream *stream);
+typedef struct Lookups Lookups;
+
+extern Lookups *lookups_open(ApiClient *client, const Resource *resource,
+							 const ApiTarget *targets, int ntargets,
+							 int concurrency, bool skips);
+extern void lookups_recall(Lookups *lookups);
+extern void lookups_prefetch(Lookups *lookups);
+extern ApiCall *lookups_awaited(Lookups *lookups);
+extern JsonRecord *lookups_next(Lookups *lookups);
+extern bool lookups_rewind(Lookups *lookups);
+extern List *lookups_skipped(const Lookups *lookups);
+extern void lookups_end(Lookups *lookups);
 
 #endif							/* GITLAB_PAT_LOOKUPS_H */

@@ -17,11 +17,15 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "compat.h"
+#include "gitlab/option.h"
+#include "gitlab/warnings.h"
+#include "http/engine.h"
 #include "http/url.h"
 #include "miscadmin.h"
-#include "gitlab/option.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+
+bool		option_read_only = false;
 
 typedef enum OptionType
 {
@@ -43,13 +47,17 @@ typedef enum OptionPrivilege
 {
 	ANYBODY,
 	SUPERUSER,					/* it names a file of the database server */
-	SUPERUSER_IF_FALSE			/* false weakens security */
+	SUPERUSER_IF_FALSE,			/* false weakens security */
+	SUPERUSER_IF_LARGE			/* much memory of the database server's */
 } OptionPrivilege;
 
 #define MS_PER_S 1000
 #define MS_PER_H (3600 * MS_PER_S)
 #define KILOBYTE 1024
 #define MEGABYTE (1024 * KILOBYTE)
+
+/* An answer of this size takes some times as much memory. */
+#define MAX_UNPRIVILEGED_SIZE (64 * MEGABYTE)
 
 typedef struct OptionSpec
 {
@@ -74,19 +82,22 @@ static const OptionSpec options[] = {
 	{"max_retries", ForeignServerRelationId, OPTION_INTEGER, ANYBODY, 0, 100},
 	{"max_retry_wait", ForeignServerRelationId, OPTION_DURATION, ANYBODY, 0, 24 * MS_PER_H},
 	{"rollback_timeout", ForeignServerRelationId, OPTION_DURATION, ANYBODY, 1, MS_PER_H},
-	{"max_response_size", ForeignServerRelationId, OPTION_SIZE, ANYBODY, KILOBYTE, 1024 * MEGABYTE - 1},
+	{"max_response_size", ForeignServerRelationId, OPTION_SIZE, SUPERUSER_IF_LARGE, KILOBYTE, 1024 * MEGABYTE - 1},
 	{"page_size", ForeignServerRelationId, OPTION_INTEGER, ANYBODY, 1, 100},
-	{"concurrency", ForeignServerRelationId, OPTION_INTEGER, ANYBODY, 1, 32},
+	{"concurrency", ForeignServerRelationId, OPTION_INTEGER, ANYBODY, 1, MAX_CONCURRENCY},
 	{"use_remote_estimate", ForeignServerRelationId, OPTION_BOOLEAN, ANYBODY, 0, 0},
 	{"updatable", ForeignServerRelationId, OPTION_BOOLEAN, ANYBODY, 0, 0},
 	{"rotation", ForeignServerRelationId, OPTION_ROTATION, ANYBODY, 0, 0},
 
 	{"resource", ForeignTableRelationId, OPTION_RESOURCE, ANYBODY, 0, 0},
 	{"page_size", ForeignTableRelationId, OPTION_INTEGER, ANYBODY, 1, 100},
-	{"concurrency", ForeignTableRelationId, OPTION_INTEGER, ANYBODY, 1, 32},
+	{"concurrency", ForeignTableRelationId, OPTION_INTEGER, ANYBODY, 1, MAX_CONCURRENCY},
 	{"use_remote_estimate", ForeignTableRelationId, OPTION_BOOLEAN, ANYBODY, 0, 0},
 	{"updatable", ForeignTableRelationId, OPTION_BOOLEAN, ANYBODY, 0, 0},
 	{"rotation", ForeignTableRelationId, OPTION_ROTATION, ANYBODY, 0, 0},
+	{"skip_forbidden", ForeignTableRelationId, OPTION_BOOLEAN, ANYBODY, 0, 0},
+
+	{"replace_expired", ForeignTableRelationId, OPTION_BOOLEAN, ANYBODY, 0, 0},
 
 	{"column_name", AttributeRelationId, OPTION_NAME, ANYBODY, 0, 0},
 
@@ -229,6 +240,23 @@ parse_number(const OptionSpec *spec, const char *value)
 	return number;
 }
 
+/*
+ * Warns of a duration without a unit: it means milliseconds, and where other
+ * wrappers have such options, seconds.  Dumps of earlier versions have them.
+ */
+static void
+warn_of_bare_duration(const OptionSpec *spec, const char *value)
+{
+	int			number = parse_number(spec, value);
+
+	if (number != 0 && value[strspn(value, "0123456789 ")] == '\0')
+		ereport(WARNING,
+				(errcode(ERRCODE_GITLAB_OPTION_DOUBTFUL),
+				 errmsg("option \"%s\" has no unit and means '%dms'",
+						spec->name, number),
+				 errhint("Write the unit, such as '%dms'.", number)));
+}
+
 /* The value is not shown: it holds a password. */
 pg_noreturn static void
 refuse_credentials(const OptionSpec *spec, bool proxy)
@@ -239,10 +267,10 @@ refuse_credentials(const OptionSpec *spec, bool proxy)
 					spec->name),
 			 errdetail("Every user of the database can read the options of a server."),
 			 proxy ? 0 :
-			 errhint("The API token belongs into the option \"token\" of a user mapping.")));
+			 errhint("The API token belongs in the option \"token\" of a user mapping.")));
 }
 
-/* Does a URL end with the path of the API, as other clients want it? */
+/* Whether a URL ends with the path of the API, as other clients require. */
 static bool
 has_api_path(const char *url)
 {
@@ -288,7 +316,27 @@ check_url(const OptionSpec *spec, const char *value, bool insecure_allowed)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("plain HTTP is refused for option \"%s\"", spec->name),
 				 errdetail("The API token would cross the network unencrypted."),
-				 errhint("Use \"https://\", or set the option \"allow_insecure_http\" to mean it.")));
+				 errhint("Use \"https://\", or set the option \"allow_insecure_http\" if that is acceptable.")));
+}
+
+/*
+ * Warns of what is refused when it is used.  The validator can't refuse it: there are
+ * dumps of earlier versions, and every ALTER shows it all options.
+ */
+static void
+warn_of_refusal(const OptionSpec *spec, const char *value)
+{
+	if (spec->type == OPTION_PROXY && http_proxy_has_path(value))
+		ereport(WARNING,
+				(errcode(ERRCODE_GITLAB_OPTION_DOUBTFUL),
+				 errmsg("option \"%s\" has a path and will be refused when it is used",
+						spec->name),
+				 errhint("The value is a URL, such as \"http://proxy.example.com:3128\".")));
+	if (spec->type == OPTION_TOKEN && strlen(value) > MAX_TOKEN_LENGTH)
+		ereport(WARNING,
+				(errcode(ERRCODE_GITLAB_OPTION_DOUBTFUL),
+				 errmsg("option \"%s\" is longer than %d bytes and will be refused when it is used",
+						spec->name, MAX_TOKEN_LENGTH)));
 }
 
 static void
@@ -335,12 +383,15 @@ check_value(const OptionSpec *spec, const char *value, bool insecure_allowed)
 		case OPTION_URL:
 		case OPTION_PROXY:
 			check_url(spec, value, insecure_allowed);
+			warn_of_refusal(spec, value);
 			break;
 		case OPTION_BOOLEAN:
 			(void) parse_boolean(spec, value);
 			break;
-		case OPTION_INTEGER:
 		case OPTION_DURATION:
+			warn_of_bare_duration(spec, value);
+			break;
+		case OPTION_INTEGER:
 		case OPTION_SIZE:
 			(void) parse_number(spec, value);
 			break;
@@ -364,6 +415,7 @@ check_value(const OptionSpec *spec, const char *value, bool insecure_allowed)
 			break;
 		case OPTION_TOKEN:
 			check_token(spec, value);
+			warn_of_refusal(spec, value);
 			break;
 	}
 }
@@ -376,8 +428,17 @@ static void
 check_privilege(const OptionSpec *spec, const char *value)
 {
 	if (superuser() || spec->privilege == ANYBODY ||
-		(spec->privilege == SUPERUSER_IF_FALSE && parse_boolean(spec, value)))
+		(spec->privilege == SUPERUSER_IF_FALSE && parse_boolean(spec, value)) ||
+		(spec->privilege == SUPERUSER_IF_LARGE &&
+		 parse_number(spec, value) <= MAX_UNPRIVILEGED_SIZE))
 		return;
+	if (spec->privilege == SUPERUSER_IF_LARGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set option \"%s\" above 64MB",
+						spec->name),
+				 errdetail("Reading an answer takes several times its size in the database server's memory."),
+				 errhint("Only superusers may set it higher.")));
 	if (spec->privilege == SUPERUSER)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -553,7 +614,41 @@ option_server(Oid serverid)
 	return settings;
 }
 
-/* The settings of a foreign table. */
+/*
+ * Refuses a proxy that the validator has only warned of.  Raises an error.
+ */
+void
+option_check_proxy(const ServerSettings *server)
+{
+	if (server->proxy && http_proxy_has_path(server->proxy))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("option \"proxy\" of server \"%s\" has a path",
+						server->name),
+				 errdetail("With some proxies, the path would name a socket on the database server."),
+				 errhint("Remove the path: ALTER SERVER %s OPTIONS (SET proxy '...').",
+						 quote_identifier(server->name))));
+}
+
+/*
+ * Raises an error if this database may not change anything in GitLab.  Whatever
+ * does so calls it first.
+ */
+void
+option_check_writable(void)
+{
+	if (option_read_only)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot change anything in GitLab while \"gitlab_pat_fdw.read_only\" is on"),
+				 errdetail("If a copy of a database changed tokens, it would cut off the original from GitLab."),
+				 errhint("If this database is to change tokens, turn the setting off in postgresql.conf and reload it.")));
+}
+
+/*
+ * The settings of a foreign table.  A server that is not updatable has no table
+ * that is.
+ */
 TableSettings *
 option_table(Oid foreigntableid)
 {
@@ -582,6 +677,12 @@ option_table(Oid foreigntableid)
 	settings->concurrency = 4;
 	settings->updatable = true;
 	settings->rotation = ROTATION_TRANSACTIONAL;
+	settings->replace_expired = boolean_or(table->options,
+										   ForeignTableRelationId,
+										   "replace_expired", false);
+	/* nothing else keeps the user of a token, or there is no other way */
+	if (settings->resource->has_bots || !resource_has_insert(settings->resource))
+		settings->rotation = ROTATION_NATIVE;
 	for (int i = 0; i < (int) lengthof(levels); i++)
 	{
 		Oid			catalog = levels[i].catalog;
@@ -595,11 +696,14 @@ option_table(Oid foreigntableid)
 		settings->use_remote_estimate = boolean_or(given, catalog,
 												   "use_remote_estimate",
 												   settings->use_remote_estimate);
-		settings->updatable = boolean_or(given, catalog, "updatable",
-										 settings->updatable);
+		settings->updatable = settings->updatable &&
+			boolean_or(given, catalog, "updatable", true);
 		if (rotation)
 			settings->rotation = parse_rotation(find_option("rotation", catalog),
 												rotation);
 	}
+	settings->skip_forbidden = boolean_or(table->options,
+										  ForeignTableRelationId,
+										  "skip_forbidden", false);
 	return settings;
 }

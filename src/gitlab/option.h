@@ -3,9 +3,9 @@
  * option.h
  *	  The options of servers, tables, columns and user mappings.
  *
- * One table says which options there are, where, of which type and range.  The
- * validator refuses what does not fit when it is written, so that the settings
- * resolved here need no further checks.
+ * One table lists the options with their object, type and range.  The validator
+ * refuses bad values in CREATE and ALTER, so that the settings that this module
+ * resolves need no further checks.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -16,6 +16,9 @@
 
 #include "foreign/foreign.h"
 #include "gitlab/resources.h"
+
+/* The highest value of the option "concurrency". */
+#define MAX_CONCURRENCY 32
 
 /* What an UPDATE of the expiry does; the values of the option "rotation". */
 typedef enum Rotation
@@ -55,12 +58,22 @@ typedef struct TableSettings
 	bool		use_remote_estimate;
 	bool		updatable;
 	Rotation	rotation;
+	bool		replace_expired;	/* UPDATE takes expired tokens, too */
+	bool		skip_forbidden; /* what a container holds, if it may not be
+								 * read */
 	int			version;		/* declared GitLab version, 18.11 as 1811; 0
 								 * if none was declared */
 } TableSettings;
 
+/* A GitLab token has some 30 to 300 characters. */
+#define MAX_TOKEN_LENGTH 8192
+
+extern bool option_read_only;	/* gitlab_pat_fdw.read_only */
+
 extern ServerSettings *option_server(Oid serverid);
+extern void option_check_proxy(const ServerSettings *server);
 extern TableSettings *option_table(Oid foreigntableid);
+extern void option_check_writable(void);
 extern const char *option_value(List *options, const char *name);
 extern int	option_version(const char *text);
 

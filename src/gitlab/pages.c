@@ -20,20 +20,16 @@
 #include "postgres.h"
 
 #include "compat.h"
-#include "gitlab/call.h"
-#include "gitlab/client.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/listing.h"
-#include "gitlab/lookups.h"
 #include "gitlab/pages.h"
-#include "gitlab/record.h"
 #include "gitlab/seen.h"
 #include "gitlab/steps.h"
-#include "gitlab/stream.h"
+#include "gitlab/totals.h"
 #include "gitlab/words.h"
-#include "http/request.h"
+#include "miscadmin.h"
 #include "pgtime.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* A scan whose pages bring no new id this often running would never end. */
 #define MAX_BARREN_PAGES 3
@@ -41,300 +37,471 @@
 /* How often a listing is read again before the scan gives up. */
 #define MAX_PASSES 4
 
-int
-page_size(const Stream *stream)
+struct Pages
 {
-	return stream->fitted ? stream->listing.first_page_size :
-		stream->listing.page_size;
+	const Resource *resource;
+	bool		keyset;			/* each page names the next one */
+	MemoryContext context;
+	StreamListing listing;
+	const ApiTarget *target;
+	ApiTarget	whole;			/* the target of a resource's only collection */
+	SeenObjects *seen;
+	Steps		steps;
+	bool		ended;			/* there is no step after the current one */
+	char	   *cursor;			/* of the next page, by keyset */
+	bool		fitted;			/* the first page is smaller than the others */
+	bool		skipped;		/* the list may not be read, and need not be */
+	SeenObjects *met;			/* of a part: what it has brought, for it may
+								 * share some of its rows; or NULL */
+	bool		still;			/* of a part: nothing new enters it */
+	bool		uncounted;		/* a page came without a total, and others
+								 * follow it */
+	bool		reads_on;		/* this server counts no list */
+
+	/* noticing changes */
+	char	   *frozen_at;		/* pages after the first were created by then */
+	int			pass;			/* the listing is being read for this time */
+	bool		restarted;		/* not all that was delivered came since */
+	Totals		totals;			/* what the pages of this pass said */
+	bool		mending;		/* the steps are what lies at their gaps */
+	bool		torn;			/* what is missing may lie farther off */
+	bool		brought_new;	/* this pass delivered something */
+	bool		utc_shown;		/* the listing's time stamps are in UTC */
+	bool		is_elsewhere;	/* they, or what else is known, are not */
+	int64		received;		/* different records, in all passes */
+	int64		least;			/* and most: the totals of all passes */
+	int64		most;
+	Pages	   *late;			/* created within the first answer's second */
+	bool		is_late;
+	TimestampTz answered_by;	/* of a list in another order than that of
+								 * ids: what is younger came after the first
+								 * answer; 0: not known */
+	OrderKey   *previous_key;	/* for checking the order; NULL: none yet */
+
+	/* the records of the current step */
+	MemoryContext step_context;
+	JsonRecord **records;
+	int			nrecords;
+	int			next_record;
+	int			barren;			/* pages running that brought nothing new */
+};
+
+/*
+ * Asks for the rows in the way that is right in any time zone, which is no more
+ * exact: more than the first rows may be needed.
+ */
+static void
+ask_elsewhere(Pages *pages)
+{
+	pages->listing.parameters = pages->listing.elsewhere;
+	pages->listing.utc_only = false;
+	pages->listing.expected_rows = 0;
+	pages->fitted = false;
 }
 
-ApiCall *
-step_call(Stream *stream, int64 step)
+static int
+page_size(const Pages *pages)
 {
-	const ApiTarget *target = step_target(stream, step);
-	ApiCall    *call = target_call(stream, target, target->path);
+	return pages->fitted ? pages->listing.expected_rows :
+		pages->listing.page_size;
+}
+
+/* The parameter that names the next page of a list by keyset. */
+static const char *
+keyset_parameter(const Pages *pages)
+{
+	return pages->resource->keyset_parameter ?
+		pages->resource->keyset_parameter : "cursor";
+}
+
+static ApiCall *
+page_call(Pages *pages, int64 number_of_page, int size)
+{
+	ApiCall    *call = listing_call(pages->steps.client, pages->resource,
+									pages->target);
 	char		number[32];
 
-	if (stream->kind == STREAM_LOOKUPS)
-		return call;
-	add_parameters(stream, call, stream->frozen_at != NULL);
-	snprintf(number, sizeof(number), "%d", page_size(stream));
-	http_add_parameter(call->exchange, "per_page", number);
-	if (stream->kind == STREAM_PAGES)
+	listing_ask(&pages->listing, pages->resource, pages->steps.client,
+				pages->frozen_at, call);
+	snprintf(number, sizeof(number), "%d", size);
+	api_add_parameter(call, "per_page", number);
+	if (!pages->keyset)
 	{
-		snprintf(number, sizeof(number), INT64_FORMAT, step);
-		http_add_parameter(call->exchange, "page", number);
+		snprintf(number, sizeof(number), INT64_FORMAT, number_of_page);
+		api_add_parameter(call, "page", number);
 	}
-	else if (stream->cursor)
-		http_add_parameter(call->exchange, "cursor", stream->cursor);
+	else if (pages->cursor)
+		api_add_parameter(call, keyset_parameter(pages), pages->cursor);
 	return call;
 }
 
+static ApiCall *
+step_call(void *owner, int64 step)
+{
+	Pages	   *pages = owner;
+
+	return page_call(pages, pages->mending ?
+					 totals_page_to_mend(&pages->totals, step) : step,
+					 page_size(pages));
+}
+
 /*
- * The stream of what was created within the second of the first answer, or
+ * Starts reading a collection.  The listing is copied, but for its parameters,
+ * which must live as long as the pages.  The pages belong to the current
+ * memory context, which must not outlive the client's.
+ */
+Pages *
+pages_open(ApiClient *client, const Resource *resource,
+		   const StreamListing *listing)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "GitLab records",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext saved = MemoryContextSwitchTo(context);
+	Pages	   *pages = palloc0(sizeof(Pages));
+
+	pages->resource = resource;
+	pages->keyset = resource->keyset;
+	pages->context = context;
+	steps_init(&pages->steps, client, listing->concurrency, step_call, pages);
+	pages->pass = 1;
+	totals_init(&pages->totals);
+	pages->least = PG_INT64_MAX;
+	pages->step_context = AllocSetContextCreate(context, "GitLab page",
+												ALLOCSET_SMALL_SIZES);
+	pages->listing = *listing;
+	if (listing->utc_only && zone_known(api_connection(client)) == ZONE_OTHER)
+		ask_elsewhere(pages);
+	pages->whole.path = resource->path;
+	pages->target = listing->target ? listing->target : &pages->whole;
+	pages->fitted = !pages->keyset && pages->listing.expected_rows > 0 &&
+		pages->listing.expected_rows < listing->page_size;
+	pages->seen = seen_create();
+	MemoryContextSwitchTo(saved);
+	return pages;
+}
+
+/*
+ * The pages of what was created within the second of the first answer, or
  * after it.
  */
-static Stream *
-late_stream(Stream *stream)
+static Pages *
+late_pages(Pages *pages)
 {
-	MemoryContext saved = MemoryContextSwitchTo(stream->context);
-	const char *name = stream->resource->created_after;
-	ApiParameter *since = palloc(sizeof(ApiParameter));
-	StreamListing listing = stream->listing;
-	Stream	   *late;
-	ListCell   *lc;
+	MemoryContext saved = MemoryContextSwitchTo(pages->context);
+	StreamListing listing = pages->listing;
+	Pages	   *late;
 
-	since->name = name;
-	since->value = stream->frozen_at;
-	listing.parameters = NIL;
-	listing.first_page_size = 0;
-	foreach(lc, stream->listing.parameters)
-	{
-		ApiParameter *parameter = lfirst(lc);
-
-		if (strcmp(parameter->name, name) != 0)
-			listing.parameters = lappend(listing.parameters, parameter);
-		else if (strcmp(parameter->value, since->value) > 0)
-			since->value = parameter->value;
-	}
-	listing.parameters = lappend(listing.parameters, since);
-	late = stream_list(stream->client, stream->resource, &listing);
-	late->seen = stream->seen;
+	listing.parameters = listing_between(&pages->listing, pages->resource, pages->frozen_at, NULL);
+	listing.expected_rows = 0;
+	late = pages_open(pages->steps.client, pages->resource, &listing);
+	late->seen = pages->seen;
 	late->is_late = true;
+	late->utc_shown = pages->utc_shown;
 	/* the buffer: it holds the last key of the pages when late is read */
-	late->previous_key = stream->previous_key;
+	late->previous_key = pages->previous_key;
 	MemoryContextSwitchTo(saved);
 	return late;
 }
 
-/* Sends the requests that are to be under way while `step` is waited for. */
-static void
-send_ahead(Stream *stream, int64 step)
+/* The last step that the reader is expected to need; 0: nobody knows. */
+static int64
+expected_steps(const Pages *pages)
 {
-	int64		until = step;
-
-	/* nobody knows yet whether more than the first page will be asked for */
-	if (stream->kind == STREAM_LOOKUPS ||
-		(stream->kind == STREAM_PAGES && step > 1))
-		until = step + stream->concurrency - 1;
-	if (stream->last >= 0)
-		until = Max(Min(until, stream->last), step);
-	for (int64 i = stream->sent + 1; i <= until; i++)
-		send_step(stream, i);
-
-	/* what is created meanwhile is asked for as soon as there is room */
-	if (stream->late && stream->late->sent == 0 &&
-		stream->sent - step + 1 < stream->concurrency)
-		send_step(stream->late, 1);
-}
-
-void
-refuse_answer(Stream *stream, ApiCall *call, const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("could not %s on server \"%s\"", stream->action,
-					call->connection->server_name),
-			 errdetail("%s (%s %s).", detail, call->exchange->method,
-					   call->exchange->target)));
-}
-
-/* Are the resource's objects known by numbers, or else by names? */
-bool
-has_ids(const Resource *resource)
-{
-	return resource->variant == NULL;
+	return (pages->listing.expected_rows + page_size(pages) - 1) / page_size(pages);
 }
 
 /*
- * Is this record new to the stream?  An error if it does not say which it is.
+ * Whether the list is longer than GitLab counts, and more was asked for than
+ * its first pages.  Then it has to be read in parts, for nobody would notice
+ * that rows slide.
  */
-static bool
-is_new(Stream *stream, ApiCall *call, JsonRecord *record)
+bool
+pages_are_long(const Pages *pages)
 {
-	const Resource *resource = stream->resource;
-	const char *key;
-	int64		id;
+	return pages->uncounted && !pages->reads_on &&
+		pages->steps.current >= expected_steps(pages);
+}
 
-	if (has_ids(resource))
-	{
-		if (!resource_id(record, &id))
-			refuse_answer(stream, call,
-						  "An element of the answer has no valid field \"id\"");
-		return is_new_id(stream->seen, id);
-	}
-	key = resource_text(record, resource->key);
-	if (key == NULL)
-		refuse_answer(stream, call,
-					  psprintf("An element of the answer has no valid field \"%s\"",
-							   resource->key));
-	return is_new_name(stream->seen, key,
-					   resource_text(record, resource->variant));
+/* Reads on as if the list were counted. */
+void
+pages_read_on(Pages *pages)
+{
+	pages->reads_on = true;
+}
+
+/* Sends the requests that are to be under way while `step` is waited for. */
+static void
+send_ahead(Pages *pages, int64 step)
+{
+	bool		expected = !pages->mending && step <= expected_steps(pages);
+	int64		until = step;
+
+	/* nobody knows yet whether more than the first page will be asked for */
+	if (!pages->keyset && (step > 1 || pages->mending))
+		until = step + pages->steps.concurrency - 1;
+	if (expected)
+		until = Min(until, expected_steps(pages));
+	if (pages->steps.last >= 0)
+		until = Max(Min(until, pages->steps.last), step);
+	for (int64 i = pages->steps.sent + 1; i <= until; i++)
+		steps_send(&pages->steps, i);
+
+	/* what is created meanwhile is asked for as soon as there is room */
+	if (pages->late && pages->late->steps.sent == 0 && !expected &&
+		pages->steps.sent - step + 1 < pages->steps.concurrency)
+		steps_send(&pages->late->steps, 1);
+}
+
+/*
+ * Sends the first request of pages that will be read later.
+ */
+void
+pages_prefetch(Pages *pages)
+{
+	if (pages->steps.sent == 0 && (pages->steps.last < 0 || pages->steps.last > 0))
+		steps_send(&pages->steps, 1);
+}
+
+/*
+ * What pages_next() would wait for, sent by now; NULL if that is not known, or if it
+ * would not wait.
+ */
+ApiCall *
+pages_awaited(Pages *pages)
+{
+	int64		step = pages->steps.current + 1;
+	ApiCall    *call;
+
+	if (pages->next_record < pages->nrecords || pages->is_elsewhere ||
+		(pages->fitted && pages->steps.current > 0) || pages->ended ||
+		pages_are_long(pages))
+		return NULL;
+	/* this step is waited for now, and no longer one that was sent ahead */
+	send_ahead(pages, step);
+	call = steps_call(&pages->steps, step);
+	return call == NULL || api_finished(call) ? NULL : call;
+}
+
+/* Names the purpose of the pages, for messages. */
+char *
+pages_action(const Pages *pages)
+{
+	return steps_action(pages->resource, pages->target);
 }
 
 pg_noreturn static void
-refuse_changes(Stream *stream, ApiCall *call)
+refuse_answer(Pages *pages, ApiCall *call, const char *detail)
+{
+	api_refuse_answer(call, pages_action(pages), detail);
+}
+
+/*
+ * Notes an object as seen.  False if it was; an error if it does not say which it
+ * is.
+ */
+static bool
+add_seen(Pages *pages, SeenObjects *seen, ApiCall *call, JsonRecord *record)
+{
+	const Resource *resource = pages->resource;
+	const char *key;
+	int64		id;
+
+	if (resource_has_ids(resource))
+	{
+		if (!record_id(record, &id))
+			refuse_answer(pages, call,
+						  "An element of the answer has no valid field \"id\"");
+		return seen_add_id(seen, id);
+	}
+	key = record_text(record, resource->key);
+	if (key == NULL)
+		refuse_answer(pages, call,
+					  psprintf("An element of the answer has no valid field \"%s\"",
+							   resource->key));
+	return seen_add_name(seen, key, resource->variant ?
+						 record_text(record, resource->variant) : NULL);
+}
+
+/* Raises the error of a list that changed too much while it was read. */
+void
+pages_refuse_changes(Pages *pages)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("could not %s on server \"%s\" because of concurrent changes",
-					stream->action, call->connection->server_name),
+					pages_action(pages),
+					api_connection(pages->steps.client)->server_name),
 			 errdetail("Rows moved between the pages of the list while it was read."),
 			 errhint("The transaction might succeed if retried.")));
 }
 
-/* Was the record certainly created after the list was first answered? */
+/* Whether the record was certainly created after the list's first answer. */
 static bool
-is_younger(const Stream *stream, JsonRecord *record)
+is_younger(const Pages *pages, JsonRecord *record)
 {
-	JsonRecord *value;
-	const char *created_at =
-		json_object_object_get_ex(record, "created_at", &value) && value ?
-		json_object_get_string(value) : "";
-	size_t		length = strlen(created_at);
+	const ResourceField *field;
+	bool		isnull;
+	Datum		created_at;
 
-	/* both in UTC and of the same form, whose order is that of time */
-	return stream->answered_by && length > 0 &&
-		length == strlen(stream->answered_by) &&
-		created_at[length - 1] == 'Z' &&
-		strcmp(created_at, stream->answered_by) >= 0;
+	if (pages->answered_by == 0)
+		return false;
+	field = resource_field(pages->resource, "created_at");
+	created_at = record_datum(pages->resource, field, record, &isnull);
+	return !isnull && DatumGetTimestampTz(created_at) >= pages->answered_by;
 }
 
 /*
- * Checks that a record belongs after the one before, if the scan has promised
- * an order.  Ids are compared as numbers, dates in their ISO form as strings;
- * null is above all.  False if the record has come too late for its place but
- * need not be returned, since it was created while the scan went on.
+ * Checks that a record belongs after the one before, if the scan has promised an order:
+ * by a number or a date.  False if the record has come too late for its place but need
+ * not be returned, since it was created while the scan went on.
  */
 static bool
-check_order(Stream *stream, ApiCall *call, JsonRecord *record)
+check_order(Pages *pages, ApiCall *call, JsonRecord *record)
 {
-	const char *field = stream->listing.order_by;
-	JsonRecord *value;
-	const char *text;
-	int64		id;
-	char		key[64];
+	OrderKey	key;
 	int			comparison;
 
-	if (field == NULL)
+	if (pages->listing.order_by == NULL)
 		return true;
-	if (resource_integer(record, field, &id))
-		snprintf(key, sizeof(key), "0%020lld", (long long) id);
-	else if (json_object_object_get_ex(record, field, &value) && value)
+	key = order_key(pages->resource, pages->listing.order_by, record);
+	comparison = pages->previous_key ?
+		order_compare(pages->previous_key, &key) : 0;
+	if (pages->listing.descending ? comparison < 0 : comparison > 0)
 	{
-		text = json_object_get_string(value);
-		snprintf(key, sizeof(key), "0%s", text);
-	}
-	else
-		strlcpy(key, "1", sizeof(key));
-	comparison = stream->previous_key ? strcmp(stream->previous_key, key) : 0;
-	if (stream->listing.descending ? comparison < 0 : comparison > 0)
-	{
-		if (is_younger(stream, record))
+		if (is_younger(pages, record))
 			return false;
-		if (stream->restarted || stream->is_late)
-			refuse_changes(stream, call);
-		refuse_answer(stream, call,
+		/* of a list that changes, pages under way are answered in any order */
+		if (pages->restarted || pages->is_late ||
+			(pages->nrecords == 0 && !pages->keyset &&
+			 totals_may_differ(&pages->totals, api_integer_header(call, "X-Total"))))
+			pages_refuse_changes(pages);
+		refuse_answer(pages, call,
 					  "The answer is not in the order that was asked for");
 	}
-	if (stream->previous_key == NULL)
-		stream->previous_key = MemoryContextAlloc(stream->context, sizeof(key));
-	strlcpy(stream->previous_key, key, sizeof(key));
+	if (pages->previous_key == NULL)
+		pages->previous_key = MemoryContextAlloc(pages->context,
+												 sizeof(OrderKey));
+	*pages->previous_key = key;
 	return true;
 }
 
-/* Says in a record what it is in, which GitLab's answer leaves out. */
-void
-add_container(Stream *stream, JsonRecord *record, const ApiTarget *target)
+/* Reads the elements of a list, however many there are, into the call's record. */
+static void
+read_list(Pages *pages, ApiCall *call)
 {
-	JsonRecord *value;
+	if (!json_object_is_type(call->record, json_type_array))
+		refuse_answer(pages, call, "The answer is not a JSON array");
+	while (api_read_element(call))
+		CHECK_FOR_INTERRUPTS();
+	if (call->problem)
+		api_report(call, pages_action(pages));
+}
 
-	if (target->container == NULL)
-		return;
-	value = json_object_new_string(target->container);
-	if (value && json_object_object_add(record, stream->resource->container,
-										value) == 0)
-		return;
-	json_object_put(value);
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-			 errmsg("out of memory")));
+/*
+ * Whether a page that was asked for as is right in UTC has come from elsewhere.
+ * So it is taken if nothing shows that the instance's time zone is UTC: an
+ * empty page does not.
+ */
+static bool
+is_from_elsewhere(Pages *pages, ApiCall *call)
+{
+	InstanceZone zone = listing_zone(call);
+
+	if (!pages->listing.utc_only)
+		return false;
+	if (zone == ZONE_UNKNOWN)
+		zone = pages->utc_shown ? ZONE_UTC : api_zone(pages->steps.client);
+	pages->utc_shown = zone == ZONE_UTC;
+	return zone != ZONE_UTC;
 }
 
 /* Takes the records of a page that have not come before. */
 static void
-take_page(Stream *stream, ApiCall *call)
+take_page(Pages *pages, ApiCall *call)
 {
 	size_t		n;
 	int64		patience = MAX_BARREN_PAGES;
+	bool		fresh = false;
 
-	if (!json_object_is_type(call->record, json_type_array))
-		refuse_answer(stream, call, "The answer is not a JSON array");
 	n = json_object_array_length(call->record);
-	stream->records = palloc(sizeof(JsonRecord *) * Max(n, 1));
+	listing_learn_sight(pages->resource, call);
+	pages->records = palloc(sizeof(JsonRecord *) * Max(n, 1));
 	for (size_t i = 0; i < n; i++)
 	{
 		JsonRecord *record = json_object_array_get_idx(call->record, i);
 
-		if (!is_new(stream, call, record))
+		if (!add_seen(pages, pages->met ? pages->met : pages->seen, call, record))
 			continue;
-		stream->received++;
-		if (!check_order(stream, call, record))
+		pages->received++;
+		fresh = true;
+		if (pages->met && !add_seen(pages, pages->seen, call, record))
 			continue;
-		add_container(stream, record, stream->targets);
-		stream->records[stream->nrecords++] = record;
+		if (!check_order(pages, call, record))
+			continue;
+		record_name_containers(record, pages->resource,
+							   pages->target->containers);
+		pages->records[pages->nrecords++] = record;
 	}
 	if (n == 0)
-		stream->ended = true;
-	if (stream->nrecords > 0)
-		stream->brought_new = true;
-	stream->barren = stream->nrecords > 0 ? 0 : stream->barren + 1;
+		pages->ended = true;
+	if (fresh)
+		pages->brought_new = true;
+	pages->barren = fresh ? 0 : pages->barren + 1;
 
 	/* reading again is expected to bring nothing, but not without an end */
-	if (stream->pass > 1)
-		patience += Max(stream->last, 100);
-	if (stream->barren < patience || stream->ended)
+	if (pages->pass > 1 || pages->restarted)
+		patience += Max(pages->steps.last, 100);
+	if (pages->barren < patience || pages->ended)
 		return;
-	if (!stream->is_late)
-		refuse_answer(stream, call, "The pages of the list repeat themselves");
-	stream->ended = true;		/* a server that doesn't know created_after */
+	if (!pages->is_late)
+		refuse_answer(pages, call, "The pages of the list repeat themselves");
+	pages->ended = true;		/* a server that doesn't know created_after */
 }
 
-/*
- * When the first page was answered, and some seconds later, in the form of a
- * parameter; or NULL.
- */
+/* When the first page was answered, in the form of a parameter; or NULL. */
 static char *
-answer_time(Stream *stream, ApiCall *call, int seconds)
+answer_time(Pages *pages, ApiCall *call)
 {
-	const char *date = http_header(call->exchange, "Date");
-	pg_time_t	when = date ? (pg_time_t) http_parse_date(date) : -1;
+	pg_time_t	when = api_date(call);
 	char		buf[64];
 
 	if (when < 0)
 		return NULL;
-	when += seconds;
 	pg_strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S.000Z", pg_gmtime(&when));
-	return MemoryContextStrdup(stream->context, buf);
+	return MemoryContextStrdup(pages->context, buf);
+}
+
+/* Takes the total that the current page came with. */
+static void
+note_total(Pages *pages, int64 total)
+{
+	totals_note(&pages->totals, pages->context, pages->steps.current, total);
+	pages->least = Min(pages->least, total);
+	pages->most = Max(pages->most, total);
+}
+
+/* Learns whether the page at a gap has all that may be missing there. */
+static void
+learn_mending(Pages *pages, ApiCall *call)
+{
+	if (!totals_mend(&pages->totals, pages->steps.current,
+					 api_integer_header(call, "X-Total"), page_size(pages)))
+		pages->torn = true;
+	pages->ended = pages->steps.current == pages->steps.last;
 }
 
 /* Learns from a page's headers whether rows slid while the list was read. */
 static void
-learn_changes(Stream *stream, ApiCall *call)
+learn_changes(Pages *pages, ApiCall *call)
 {
-	int64		total = api_integer_header(call->exchange, "X-Total");
+	int64		total = api_integer_header(call, "X-Total");
 
-	if (total >= 0 && stream->total >= 0 && total != stream->total)
-		stream->slid = true;
 	if (total >= 0)
-	{
-		stream->total = total;
-		stream->least = Min(stream->least, total);
-		stream->most = Max(stream->most, total);
-	}
-	if (stream->resource->created_before == NULL || stream->is_late ||
-		stream->frozen_at || stream->answered_by || stream->fitted ||
-		stream->ended)
+		note_total(pages, total);
+	if (pages->resource->created_before == NULL || pages->is_late ||
+		pages->frozen_at || pages->answered_by || pages->met ||
+		(pages->fitted && !pages->uncounted) || pages->ended)
 		return;
 
 	/*
@@ -343,77 +510,139 @@ learn_changes(Stream *stream, ApiCall *call)
 	 * are left as they are, for new rows push others to later pages, and push
 	 * none out of sight.
 	 */
-	if (stream->listing.order_by && strcmp(stream->listing.order_by, "id") != 0)
-		stream->answered_by = answer_time(stream, call, 1);
+	if (pages->listing.order_by &&
+		(pages->listing.descending || strcmp(pages->listing.order_by, "id") != 0))
+	{
+		/* the header cuts the second off */
+		if (api_date(call) >= 0)
+			pages->answered_by = time_t_to_timestamptz(api_date(call) + 1);
+	}
 	else
 	{
-		stream->frozen_at = answer_time(stream, call, 0);
-		if (stream->frozen_at)
-			stream->late = late_stream(stream);
+		pages->frozen_at = answer_time(pages, call);
+		if (pages->frozen_at)
+			pages->late = late_pages(pages);
 	}
+}
+
+/*
+ * Whether this is the last page of a list by keyset, although its link names
+ * another one.  GitLab's list of projects always names one.  The link also says
+ * how many rows a page may have.
+ */
+static bool
+is_last_page(const Pages *pages, ApiCall *call)
+{
+	char	   *limit;
+
+	if (pages->resource->keyset_parameter == NULL)
+		return false;
+	limit = api_link_parameter(call, "next", "per_page");
+	return limit &&
+		json_object_array_length(call->record) < strtoul(limit, NULL, 10);
 }
 
 /* Learns from a page's headers which pages follow. */
 static void
-learn_paging(Stream *stream, ApiCall *call)
+learn_paging(Pages *pages, ApiCall *call)
 {
-	const char *next = http_header(call->exchange, "X-Next-Page");
-	int64		pages;
+	const char *next = api_header(call, "X-Next-Page");
+	int64		npages;
 
-	if (stream->kind == STREAM_KEYSET)
+	if (pages->mending)
 	{
-		const char *link = http_header(call->exchange, "X-Next-Cursor");
+		learn_mending(pages, call);
+		return;
+	}
+	if (pages->keyset)
+	{
+		const char *link = api_header(call, "X-Next-Cursor");
 		char	   *cursor = link && link[0] ? pstrdup(link) :
-			http_link_parameter(call->exchange, "next", "cursor");
+			api_link_parameter(call, "next", keyset_parameter(pages));
 
-		if (cursor && cursor[0])
+		if (is_last_page(pages, call))
+			pages->ended = true;
+		if (cursor && cursor[0] && !pages->ended)
 		{
-			stream->cursor = MemoryContextStrdup(stream->context, cursor);
-			if (stream->current > 1)
-				send_step(stream, stream->current + 1);
+			pages->cursor = MemoryContextStrdup(pages->context, cursor);
+			if (pages->steps.current > 1)
+				steps_send(&pages->steps, pages->steps.current + 1);
 			return;
 		}
 		/* a server that knows no keyset here answers by offset */
 		if (next && next[0])
-			stream->kind = STREAM_PAGES;
-		else if (cursor)
-			refuse_answer(stream, call,
+			pages->keyset = false;
+		else if (cursor && !cursor[0])
+			refuse_answer(pages, call,
 						  "The link to the next page has no cursor");
 		else
 		{
-			stream->ended = true;
+			pages->ended = true;
 			return;
 		}
 	}
-	pages = api_integer_header(call->exchange, "X-Total-Pages");
-	if (pages > 0)
-		stream->last = pages;
+	npages = api_integer_header(call, "X-Total-Pages");
+	if (npages > 0)
+		pages->steps.last = npages;
 
 	/*
 	 * An empty header says that this is the last page.  If a proxy has
 	 * removed the headers, a page that is not full does.
 	 */
-	if (next == NULL ? (pages > 0 ? stream->current >= pages :
-						json_object_array_length(call->record) < (size_t) page_size(stream)) :
+	if (next == NULL ? (npages > 0 ? pages->steps.current >= npages :
+						json_object_array_length(call->record) < (size_t) page_size(pages)) :
 		next[0] == '\0')
-		stream->ended = true;
-	learn_changes(stream, call);
+		pages->ended = true;
+	if (next && !pages->ended && !pages->is_late &&
+		pages->resource->created_before && pages->resource->created_after &&
+		api_integer_header(call, "X-Total") < 0)
+		pages->uncounted = true;
+	learn_changes(pages, call);
 }
 
 /* Forgets all steps, to read the listing from its beginning. */
 static void
-restart(Stream *stream)
+restart(Pages *pages)
 {
-	for (int i = 0; i <= stream->concurrency; i++)
-		free_step(stream, i);
-	stream->restarted = true;
-	stream->current = stream->sent = 0;
-	stream->last = -1;
-	stream->ended = false;
-	stream->total = -1;
-	stream->slid = false;
-	stream->brought_new = false;
-	stream->barren = 0;
+	steps_restart(&pages->steps);
+	pages->restarted = true;
+	pages->ended = false;
+	pages->uncounted = false;
+	totals_init(&pages->totals);
+	pages->mending = pages->torn = false;
+	pages->brought_new = false;
+	pages->barren = 0;
+}
+
+/*
+ * The steps of a listing are at their end, and rows slid.  True if it is clear where:
+ * rows only left the list, or only entered it.  Then the pages at the gaps, if there
+ * are any, become the steps.  That is known of parts only: the first page of a whole
+ * list may count what was created later than the others do.
+ */
+static bool
+begin_mending(Pages *pages)
+{
+	if (!pages->still || !totals_show_gaps(&pages->totals))
+		return false;
+	if (pages->totals.ngaps > 0)
+	{
+		steps_restart(&pages->steps);
+		pages->steps.last = pages->totals.ngaps;
+		pages->restarted = true;
+		pages->ended = false;
+		pages->mending = true;
+		pages->barren = 0;
+	}
+	return true;
+}
+
+/* Whether the pages at the gaps have brought all that was missing there. */
+static bool
+is_mended(const Pages *pages)
+{
+	return !pages->torn && (pages->totals.rose ||
+							pages->received >= pages->totals.last);
 }
 
 /*
@@ -422,109 +651,348 @@ restart(Stream *stream)
  * said.  A row can slide past two readings only if it moves by more than a page.
  */
 static bool
-must_read_again(Stream *stream)
+must_read_again(Pages *pages)
 {
-	bool		short_of = !stream->slid && stream->received < stream->total;
+	bool		slid = totals_differ(&pages->totals);
+	bool		short_of = !slid && pages->received < pages->totals.last;
 
-	if (stream->kind != STREAM_PAGES || stream->is_late ||
-		(!stream->slid && !short_of))
+	if (pages->keyset || pages->is_late ||
+		(!slid && !short_of))
 		return false;
-	if (stream->slid && stream->pass > 1 && !stream->brought_new &&
-		stream->most - stream->least <= page_size(stream))
+	if (pages->mending && is_mended(pages))
 		return false;
-	if (stream->pass == MAX_PASSES)
-		refuse_changes(stream, *step_slot(stream, stream->current));
-	restart(stream);
-	stream->pass++;
+	if (!pages->mending && begin_mending(pages))
+		return pages->mending;
+	if (slid && pages->pass > 1 && !pages->brought_new &&
+		pages->most - pages->least <= page_size(pages))
+		return false;
+	if (pages->pass == MAX_PASSES)
+		pages_refuse_changes(pages);
+	restart(pages);
+	pages->pass++;
 	return true;
 }
 
-/* Has a listing that began with a small page to begin anew? */
-static bool
-must_unfit(Stream *stream)
+/*
+ * Reads a listing from its beginning, in the way that is right in any time zone.
+ * What was delivered is not delivered again.
+ */
+void
+pages_restart_elsewhere(Pages *pages)
 {
-	if (!stream->fitted || stream->current == 0 || stream->ended)
+	pages->is_elsewhere = false;
+	restart(pages);
+	ask_elsewhere(pages);
+	if (pages->late)
+		pages_end(pages->late);
+	pages->late = NULL;
+	pages->frozen_at = NULL;
+	pages->answered_by = 0;
+	pages->pass = 1;
+	pages->least = PG_INT64_MAX;
+	pages->most = 0;
+}
+
+/* Restarts a listing that began with a small page; false if it need not. */
+static bool
+must_unfit(Pages *pages)
+{
+	if (!pages->fitted || pages->steps.current == 0 || pages->ended)
 		return false;
-	restart(stream);
-	stream->fitted = false;
+	restart(pages);
+	pages->fitted = false;
 	return true;
 }
 
+/*
+ * Whether an answer to a list may be taken for an empty one, because what it is
+ * about may not be read or is not there.  An error that says so will be the
+ * role's.
+ */
+bool
+pages_may_skip(ApiClient *client, const Resource *resource, ApiCall *call,
+			   bool skips)
+{
+	return resource->containers[0] && api_means_closed(client, call) && skips;
+}
+
 static bool
-names_owner(const Stream *stream, List *parameters)
+names_owner(const Pages *pages, List *parameters)
 {
 	ListCell   *lc;
 
 	foreach(lc, parameters)
 		if (strcmp(((ApiParameter *) lfirst(lc))->name,
-				   stream->resource->owner_parameter) == 0)
+				   pages->resource->owner_parameter) == 0)
 			return true;
 	return false;
 }
 
 /*
- * Can a refusal mean that there is nothing, rather than that something is
- * wrong?  That is so for a lookup, and for the beginning of a listing for an
- * owner who may not exist.
+ * Whether a refusal can mean that there is nothing, rather than that something
+ * is wrong.  That is so for the beginning of a listing for an owner who may not
+ * exist.
  */
-bool
-may_be_absent(const Stream *stream, int64 step)
+static bool
+may_be_absent(const Pages *pages, int64 step)
 {
-	if (stream->kind == STREAM_LOOKUPS)
-		return true;
-	return step == 1 && stream->resource->owner_parameter &&
-		(names_owner(stream, stream->listing.parameters) ||
-		 names_owner(stream, stream->targets->parameters));
+	return step == 1 && pages->resource->owner_parameter &&
+		(names_owner(pages, pages->listing.parameters) ||
+		 names_owner(pages, pages->target->parameters));
 }
 
 /* Makes the records of the next step current.  False: there is none. */
-bool
-next_step(Stream *stream)
+static bool
+next_step(Pages *pages)
 {
 	int64		step;
 	MemoryContext saved;
 	ApiCall    *call;
-	const ApiTarget *target;
 
-	/* at the end the records stay, for stream_rewind() */
-	if (stream->kind == STREAM_LOOKUPS ? stream->current == stream->last :
-		(stream->ended && !must_read_again(stream)))
+	if (pages->is_elsewhere && !pages->is_late && !pages->met)
+		pages_restart_elsewhere(pages);
+
+	/* at the end the records stay, for pages_rewind() */
+	if (pages_are_long(pages))
 		return false;
-	stream->nrecords = stream->next_record = 0;
-	(void) must_unfit(stream);
-	if (stream->current > 0)
-		free_step(stream, stream->current);
-	MemoryContextReset(stream->step_context);
-	stream->records = NULL;
-	stream->current = step = stream->current + 1;
+	if (pages->ended && !must_read_again(pages))
+		return false;
+	pages->nrecords = pages->next_record = 0;
+	(void) must_unfit(pages);
+	if (pages->steps.current > 0)
+		steps_free(&pages->steps, pages->steps.current);
+	MemoryContextReset(pages->step_context);
+	pages->records = NULL;
+	pages->steps.current = step = pages->steps.current + 1;
 
-	send_ahead(stream, step);
-	call = finish_step(stream, step);
-	target = step_target(stream, step);
-	saved = MemoryContextSwitchTo(stream->step_context);
-	if (api_call_judge(call) == API_REFUSED && may_be_absent(stream, step) &&
-		api_means_absent(stream->client, call))
-	{
-		if (stream->kind != STREAM_LOOKUPS)
-			stream->ended = true;
-		else if (target->container)
-			list_instead(stream, target);
-	}
-	else if (stream->kind == STREAM_LOOKUPS && stream->resource->variant &&
-			 target->parameters == NIL && is_conflict(call))
-		list_instead(stream, target);
+	send_ahead(pages, step);
+	call = steps_finish(&pages->steps, step);
+	saved = MemoryContextSwitchTo(pages->step_context);
+	if (may_be_absent(pages, step) && api_means_absent(pages->steps.client, call))
+		pages->ended = true;
+	else if (step == 1 && pages_may_skip(pages->steps.client, pages->resource,
+										 call, pages->listing.skips))
+		pages->ended = pages->skipped = true;
 	else
 	{
-		api_check(call, stream->action);
-		if (stream->kind == STREAM_LOOKUPS)
-			take_object(stream, call, target);
+		api_check(call, pages_action(pages));
+		read_list(pages, call);
+		if (is_from_elsewhere(pages, call))
+			pages->is_elsewhere = pages->ended = true;
 		else
 		{
-			take_page(stream, call);
-			learn_paging(stream, call);
+			take_page(pages, call);
+			learn_paging(pages, call);
 		}
 	}
 	MemoryContextSwitchTo(saved);
-	api_statistics(stream->client)->pages++;
+	api_statistics(pages->steps.client)->pages++;
 	return true;
+}
+
+/*
+ * The next record, which stays valid until the one after it is asked for; NULL
+ * at the end.  Raises the errors of failed requests.
+ */
+JsonRecord *
+pages_next(Pages *pages)
+{
+	while (pages->next_record >= pages->nrecords)
+	{
+		JsonRecord *record;
+
+		if (next_step(pages))
+			continue;
+		if (pages_are_long(pages))
+			return NULL;
+		if (pages->late && (record = pages_next(pages->late)) != NULL)
+			return record;
+		if (pages->late == NULL || !pages->late->is_elsewhere)
+			return NULL;
+		pages_restart_elsewhere(pages);
+	}
+	api_statistics(pages->steps.client)->rows++;
+	return pages->records[pages->next_record++];
+}
+
+/* Whether what is right in UTC only was answered from another time zone. */
+bool
+pages_are_elsewhere(const Pages *pages)
+{
+	return pages->is_elsewhere;
+}
+
+const Resource *
+pages_resource(const Pages *pages)
+{
+	return pages->resource;
+}
+
+const StreamListing *
+pages_listing(const Pages *pages)
+{
+	return &pages->listing;
+}
+
+/*
+ * The pages of what was created when the list was first answered, or later.  NULL
+ * if it is not known when that was.
+ */
+Pages *
+pages_late(Pages *pages)
+{
+	if (pages->frozen_at == NULL && pages->answered_by != 0)
+	{
+		/* answered_by is a second later */
+		MemoryContext saved = MemoryContextSwitchTo(pages->context);
+
+		pages->frozen_at = record_time(pages->answered_by / 1000 - 1000);
+		pages->late = late_pages(pages);
+		MemoryContextSwitchTo(saved);
+	}
+	/* it is sorted with all else, and leaves the last delivered key alone */
+	if (pages->late)
+		pages->late->listing.order_by = NULL;
+	return pages->late;
+}
+
+/*
+ * The part of a list that was created between two times, in ms, and before the list
+ * was first answered.  It delivers nothing that the list has delivered, in no order
+ * that was promised, and belongs to the current memory context.
+ */
+Pages *
+pages_part(Pages *whole, int64 after, int64 before)
+{
+	StreamListing listing = whole->listing;
+	const char *limit = before == NO_TIME ? NULL : record_time(before);
+	List	   *limited;
+	ListCell   *lc;
+	Pages	   *part;
+
+	if (pages_late(whole) && (limit == NULL || strcmp(whole->frozen_at, limit) < 0))
+		limit = whole->frozen_at;
+	limited = listing_between(&whole->listing, whole->resource, after == NO_TIME ? NULL :
+							  record_time(after), limit);
+	listing.parameters = NIL;
+	foreach(lc, limited)
+		if (strcmp(((ApiParameter *) lfirst(lc))->name, PARAMETER_SORT) != 0)
+			listing.parameters = lappend(listing.parameters, lfirst(lc));
+	listing.order_by = NULL;
+	listing.expected_rows = 0;
+	part = pages_open(whole->steps.client, whole->resource, &listing);
+	part->met = part->seen;
+	part->still = limit != NULL;
+	part->seen = whole->seen;
+	part->utc_shown = whole->utc_shown;
+	return part;
+}
+
+/*
+ * Asks for a page in the midst of the list, beside all steps: the call, with the
+ * elements of the page, is the caller's.
+ */
+ApiCall *
+pages_sample(Pages *pages, int64 number)
+{
+	ApiCall    *call;
+
+	for (;;)
+	{
+		call = page_call(pages, number, pages->listing.page_size);
+		api_call_start(call);
+		api_wait(&call, 1);
+		if (!api_credential_renewed(pages->steps.client, call))
+			break;
+		api_call_free(call);
+	}
+	api_check(call, pages_action(pages));
+	read_list(pages, call);
+	return call;
+}
+
+/*
+ * Whether a record may still follow what the list has delivered in the order
+ * that was promised.  If it had its place before, it was not in the list when
+ * the first page was answered, and need not be returned; but it may have slid
+ * past later pages.
+ */
+bool
+pages_may_follow(Pages *pages, JsonRecord *record)
+{
+	OrderKey	key = order_key(pages->resource, pages->listing.order_by, record);
+	int			comparison = pages->previous_key ?
+		order_compare(pages->previous_key, &key) : 0;
+
+	if (pages->listing.descending ? comparison >= 0 : comparison <= 0)
+		return true;
+	if (pages->steps.current > 1 && !is_younger(pages, record))
+		pages_refuse_changes(pages);
+	return false;
+}
+
+/* Whether the list could not be read, and need not be. */
+bool
+pages_skipped(const Pages *pages)
+{
+	return pages->skipped;
+}
+
+/*
+ * Starts again with what is at hand, without a request.  False, and nothing
+ * done, if that is not all that was delivered.
+ */
+bool
+pages_rewind(Pages *pages)
+{
+	if (pages->steps.current > 1 || pages->restarted)
+		return false;
+	pages->next_record = 0;
+	return true;
+}
+
+/* Ends pages and what it has under way. */
+void
+pages_end(Pages *pages)
+{
+	if (pages->late)
+		steps_restart(&pages->late->steps);
+	steps_restart(&pages->steps);
+	MemoryContextDelete(pages->context);
+}
+
+/*
+ * How many objects a listing with these parameters has, by one request; -1 if
+ * GitLab does not say, as above 10,000.  utc_only: the parameters are right only
+ * if the instance's time zone is UTC, which is asked for if nobody knows; -1 if it
+ * is not.
+ */
+int64
+pages_total(ApiClient *client, const Resource *resource,
+			const ApiTarget *target, List *parameters, bool utc_only)
+{
+	StreamListing listing = {.target = target, .parameters = parameters,
+		.page_size = 1, .concurrency = 1
+	};
+	Pages	   *pages = pages_open(client, resource, &listing);
+	ApiCall    *call;
+	int64		total = 0;
+
+	if (utc_only && api_zone(client) != ZONE_UTC)
+	{
+		pages_end(pages);
+		return -1;
+	}
+	steps_send(&pages->steps, 1);
+	call = steps_finish(&pages->steps, 1);
+	if (!may_be_absent(pages, 1) || !api_means_absent(client, call))
+	{
+		api_check(call, pages_action(pages));
+		read_list(pages, call);
+		total = api_integer_header(call, "X-Total");
+		if (total == PG_INT64_MAX || (listing_zone(call) == ZONE_OTHER && utc_only))
+			total = -1;			/* no number of rows, or not of these */
+	}
+	pages_end(pages);
+	return total;
 }

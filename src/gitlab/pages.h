@@ -11,79 +11,42 @@
 #define GITLAB_PAT_PAGES_H
 
 #include "compat.h"
-#include "gitlab/call.h"
-#include "gitlab/client.h"
 #include "gitlab/listing.h"
-#include "gitlab/record.h"
-#include "gitlab/resources.h"
-#include "gitlab/seen.h"
+#include "gitlab/order.h"
 
-typedef enum StreamKind
-{
-	STREAM_PAGES,				/* offset paging */
-	STREAM_KEYSET,				/* each page names the next one */
-	STREAM_LOOKUPS				/* one object a step */
-} StreamKind;
+/* No limit of an interval of times in ms. */
+#define NO_TIME PG_INT64_MIN
 
-struct Stream
-{
-	ApiClient  *client;
-	const Resource *resource;
-	StreamKind	kind;
-	MemoryContext context;
-	StreamListing listing;
-	int			concurrency;
-	const ApiTarget *targets;	/* one for each lookup, or that of the listing */
-	ApiTarget	whole;			/* the target of a resource's only collection */
-	const char *action;			/* for messages */
-	SeenIds    *seen;
+typedef struct Pages Pages;
 
-	/* steps are numbered from 1 */
-	int64		current;		/* the step being delivered, 0: none yet */
-	int64		sent;			/* the last step that was sent */
-	int64		last;			/* the last step there is, or -1 if unknown */
-	bool		ended;			/* there is no step after the current one */
-	ApiCall   **window;			/* by step modulo concurrency + 1 */
-	char	   *cursor;			/* of the next page, by keyset */
-	bool		fitted;			/* the first page is smaller than the others */
+extern Pages *pages_open(ApiClient *client, const Resource *resource,
+						 const StreamListing *listing);
+extern void pages_prefetch(Pages *pages);
+extern ApiCall *pages_awaited(Pages *pages);
+extern JsonRecord *pages_next(Pages *pages);
+extern bool pages_rewind(Pages *pages);
+extern bool pages_skipped(const Pages *pages);
+extern void pages_end(Pages *pages);
+extern int64 pages_total(ApiClient *client, const Resource *resource,
+						 const ApiTarget *target, List *parameters,
+						 bool utc_only);
 
-	/* lookups of what is in containers */
-	Stream	   *instead;		/* a listing in place of the lookup that did
-								 * not bring one object, or NULL */
+/* for slices.c: lists that are longer than GitLab counts */
+extern bool pages_are_long(const Pages *pages);
+extern void pages_read_on(Pages *pages);
+extern Pages *pages_part(Pages *whole, int64 after, int64 before);
+extern Pages *pages_late(Pages *pages);
+extern ApiCall *pages_sample(Pages *pages, int64 number);
+extern bool pages_may_follow(Pages *pages, JsonRecord *record);
+extern bool pages_are_elsewhere(const Pages *pages);
+extern void pages_restart_elsewhere(Pages *pages);
+pg_noreturn extern void pages_refuse_changes(Pages *pages);
+extern const Resource *pages_resource(const Pages *pages);
+extern const StreamListing *pages_listing(const Pages *pages);
+extern char *pages_action(const Pages *pages);
 
-	/* noticing changes */
-	char	   *frozen_at;		/* pages after the first were created by then */
-	int			pass;			/* the listing is being read for this time */
-	bool		restarted;		/* not all that was delivered came since */
-	int64		total;			/* as the pages of this pass said, or -1 */
-	bool		slid;			/* they did not agree */
-	bool		brought_new;	/* this pass delivered something */
-	int64		received;		/* different records, in all passes */
-	int64		least;			/* and most: the totals of all passes */
-	int64		most;
-	Stream	   *late;			/* created within the first answer's second */
-	bool		is_late;
-	char	   *answered_by;	/* of a list in another order than that of
-								 * ids: what is younger came after the first
-								 * answer */
-	char	   *previous_key;	/* for checking the order */
-
-	/* the records of the current step */
-	MemoryContext step_context;
-	JsonRecord **records;
-	int			nrecords;
-	int			next_record;
-	int			barren;			/* pages running that brought nothing new */
-};
-
-extern int	page_size(const Stream *stream);
-extern ApiCall *step_call(Stream *stream, int64 step);
-pg_noreturn extern void refuse_answer(Stream *stream, ApiCall *call,
-									  const char *detail);
-extern bool has_ids(const Resource *resource);
-extern void add_container(Stream *stream, JsonRecord *record,
-						  const ApiTarget *target);
-extern bool may_be_absent(const Stream *stream, int64 step);
-extern bool next_step(Stream *stream);
+/* for lookups.c */
+extern bool pages_may_skip(ApiClient *client, const Resource *resource,
+						   ApiCall *call, bool skips);
 
 #endif							/* GITLAB_PAT_PAGES_H */

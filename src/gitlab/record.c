@@ -14,19 +14,17 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
-#include "executor/tuptable.h"
 #include "gitlab/jsonc.h"
 #include "gitlab/record.h"
-#include "gitlab/resources.h"
+#include "http/memory.h"
 #include "mb/pg_wchar.h"
-#include "nodes/bitmapset.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
-#include "utils/lsyscache.h"
+#include "utils/inet.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
-
 
 /* ----------
  * JSON to Datum
@@ -37,7 +35,7 @@
 #define MAX_SHOWN_WORD 12
 
 /*
- * May a value that is no good be shown?  That says most about what went wrong.
+ * Whether an invalid value may be shown.  That says most about what went wrong.
  * But a secret may have come in the place of anything: so only what has the
  * characters of a date or an address, or is too short for a secret.
  */
@@ -52,10 +50,40 @@ may_be_shown(const char *text, size_t length)
 	return true;
 }
 
-pg_noreturn static void
-refuse_json(const Resource *resource, const ResourceField *field,
-			JsonRecord *value, const char *expected)
+/* Where a value comes from, for what errors say. */
+typedef struct Source
 {
+	const Resource *resource;
+	const ResourceField *field;
+	JsonRecord *record;
+} Source;
+
+/* The longest key of an object that an error repeats. */
+#define MAX_SHOWN_KEY 255
+
+/*
+ * Names an object in an error: by its id, or by its key where that is a word.
+ * GitLab may have sent anything else, a secret included.
+ */
+static const char *
+object_name(const Source *source)
+{
+	const Resource *resource = source->resource;
+	const char *key = record_text(source->record, resource->key);
+	int64		id;
+
+	if (record_integer(source->record, resource->key, &id))
+		return psprintf("%s " INT64_FORMAT, resource->singular, id);
+	if (resource->variant && key && key[0] && strlen(key) <= MAX_SHOWN_KEY &&
+		strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == strlen(key))
+		return psprintf("%s \"%s\"", resource->singular, key);
+	return psprintf("a %s", resource->singular);
+}
+
+pg_noreturn static void
+refuse_json(const Source *source, JsonRecord *value, const char *expected)
+{
+	const ResourceField *field = source->field;
 	const char *text = json_object_is_type(value, json_type_string) &&
 		!(field->flags & FIELD_SENSITIVE) ? json_object_get_string(value) : NULL;
 
@@ -64,39 +92,29 @@ refuse_json(const Resource *resource, const ResourceField *field,
 
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
-			 errmsg("invalid field \"%s\" of a %s in GitLab's answer",
-					field->name, resource->singular),
+			 errmsg("invalid field \"%s\" of %s in GitLab's answer",
+					field->name, object_name(source)),
 			 text ? errdetail("Expected %s, got \"%s\".", expected, text) :
 			 errdetail("Expected %s, got JSON of type %s.", expected,
 					   json_type_to_name(json_object_get_type(value)))));
 }
 
-/* The field whose text is being converted, for the context of an error. */
-typedef struct Conversion
-{
-	const Resource *resource;
-	const ResourceField *field;
-} Conversion;
-
 static void
 conversion_context(void *arg)
 {
-	const Conversion *conversion = arg;
+	const Source *source = arg;
 
-	errcontext("field \"%s\" of a %s", conversion->field->name,
-			   conversion->resource->singular);
+	errcontext("field \"%s\" of %s", source->field->name, object_name(source));
 }
 
 /* From UTF-8 to the database's encoding; an error names the field. */
 static char *
-convert_text(const Resource *resource, const ResourceField *field,
-			 const char *text, int length)
+convert_text(const Source *source, const char *text, int length)
 {
-	Conversion	conversion = {.resource = resource, .field = field};
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = conversion_context,
-		.arg = &conversion
+		.arg = unconstify(Source *, source)
 	};
 	char	   *converted;
 
@@ -106,39 +124,50 @@ convert_text(const Resource *resource, const ResourceField *field,
 	return converted;
 }
 
-/*
- * A JSON string as a palloc'ed string in the database's encoding.  Text that
- * this encoding can't hold is an error raised by the conversion.
- */
-static char *
-string_from_json(const Resource *resource, const ResourceField *field,
-				 JsonRecord *value)
+/* The text of a JSON string, which is valid UTF-8 and belongs to it. */
+static const char *
+string_from_json(const Source *source, JsonRecord *value, int *length)
 {
 	const char *text;
-	int			length;
 
 	if (!json_object_is_type(value, json_type_string))
-		refuse_json(resource, field, value, "a string");
+		refuse_json(source, value, "a string");
 	text = json_object_get_string(value);
-	length = json_object_get_string_len(value);
-	if (memchr(text, '\0', length) != NULL ||
-		pg_encoding_verifymbstr(PG_UTF8, text, length) != length)
+	*length = json_object_get_string_len(value);
+	if (pg_encoding_verifymbstr(PG_UTF8, text, *length) != *length)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("invalid field \"%s\" of a %s in GitLab's answer",
-						field->name, resource->singular),
+				 errmsg("invalid field \"%s\" of %s in GitLab's answer",
+						source->field->name, object_name(source)),
 				 errdetail("The text contains a null character or is not valid UTF-8.")));
-	return pstrdup(convert_text(resource, field, text, length));
+	return text;
+}
+
+/*
+ * A JSON string in the database's encoding.  Text that this encoding can't hold is an
+ * error raised by the conversion.
+ */
+static Datum
+text_from_json(const Source *source, JsonRecord *value)
+{
+	int			length;
+	const char *text = string_from_json(source, value, &length);
+
+	if (GetDatabaseEncoding() != PG_UTF8)
+	{
+		text = convert_text(source, text, length);
+		length = (int) strlen(text);
+	}
+	return PointerGetDatum(cstring_to_text_with_len(text, length));
 }
 
 static int64
-bigint_from_json(const Resource *resource, const ResourceField *field,
-				 JsonRecord *value)
+bigint_from_json(const Source *source, JsonRecord *value)
 {
 	int64		number;
 
 	if (!json_object_is_type(value, json_type_int))
-		refuse_json(resource, field, value, "an integer");
+		refuse_json(source, value, "an integer");
 
 	/*
 	 * json-c saturates: positive numbers beyond int64 are only told apart as
@@ -147,12 +176,22 @@ bigint_from_json(const Resource *resource, const ResourceField *field,
 	number = json_object_get_int64(value);
 	if (number == PG_INT64_MIN ||
 		(number > 0 && json_object_get_uint64(value) > (uint64) PG_INT64_MAX))
-		refuse_json(resource, field, value, "an integer in the range of bigint");
+		refuse_json(source, value, "an integer in the range of bigint");
 	return number;
 }
 
+static Datum
+integer_from_json(const Source *source, JsonRecord *value)
+{
+	int64		number = bigint_from_json(source, value);
+
+	if (number < PG_INT32_MIN || number > PG_INT32_MAX)
+		refuse_json(source, value, "an integer in the range of integer");
+	return Int32GetDatum((int32) number);
+}
+
 /*
- * Does text begin as a pattern says, in which a zero stands for any digit?
+ * Whether text begins as a pattern, in which a zero stands for any digit.
  */
 static bool
 looks_like(const char *text, const char *pattern)
@@ -164,138 +203,222 @@ looks_like(const char *text, const char *pattern)
 	return true;
 }
 
-/* Does text look like YYYY-MM-DD? */
-static bool
-looks_like_date(const char *text)
+/* The digits of the latest year that PostgreSQL's date holds, 5874897. */
+#define MAX_YEAR_DIGITS 7
+
+/*
+ * Splits a year off a date in ISO 8601's form, which GitLab extends to all that
+ * its database holds: 0000 is the year 1 BC, -0043 is 44 BC, and from 10000 on a
+ * year has more than four digits.  Returns what follows the year, or NULL if the
+ * text does not begin like that.
+ */
+static const char *
+split_year(const char *text, int *year)
 {
-	return strlen(text) == 10 && looks_like(text, "0000-00-00");
+	bool		negative = *text == '-';
+	const char *digits = text + negative;
+	size_t		ndigits = strspn(digits, "0123456789");
+
+	if (ndigits < 4 || ndigits > MAX_YEAR_DIGITS ||
+		(ndigits > 4 && *digits == '0'))
+		return NULL;
+	*year = negative ? -atoi(digits) : atoi(digits);
+	return negative && *year == 0 ? NULL : digits + ndigits;
+}
+
+/* The number that two digits are. */
+static int
+two_digits(const char *text)
+{
+	return (text[0] - '0') * 10 + (text[1] - '0');
 }
 
 /*
- * Does text look like YYYY-MM-DDThh:mm:ss[.f]Z, or with an offset?  Of what does
- * not, PostgreSQL's parser may take a part for the name of a time zone, and
- * raise an error that does not name the field.
+ * The day of a year that begins as -MM-DD.  False if there is no such day, or if it
+ * is beyond what can be computed with.
  */
 static bool
-looks_like_timestamp(const char *text)
+decode_day(int year, const char *text, struct pg_tm *tm)
 {
-	const char *rest;
-
-	if (strlen(text) > 48 || !looks_like(text, "0000-00-00T00:00:00"))
+	if (!looks_like(text, "-00-00"))
 		return false;
-	rest = text + strlen("0000-00-00T00:00:00");
-	if (looks_like(rest, ".0"))
-		rest += 1 + strspn(rest + 1, "0123456789");
-	if (strcmp(rest, "Z") == 0)
-		return true;
-	return (*rest == '+' || *rest == '-') &&
-		((strlen(rest) == 6 && looks_like(rest + 1, "00:00")) ||
-		 (strlen(rest) == 5 && looks_like(rest + 1, "0000")) ||
-		 (strlen(rest) == 3 && looks_like(rest + 1, "00")));
+	tm->tm_year = year;
+	tm->tm_mon = two_digits(text + 1);
+	tm->tm_mday = two_digits(text + 4);
+	return tm->tm_mon >= 1 && tm->tm_mon <= MONTHS_PER_YEAR &&
+		tm->tm_mday >= 1 &&
+		tm->tm_mday <= day_tab[isleap(year)][tm->tm_mon - 1] &&
+		IS_VALID_JULIAN(tm->tm_year, tm->tm_mon, tm->tm_mday);
 }
 
-/* PostgreSQL's parser for dates and times, for text that looks like ISO 8601. */
+/* The zone that is Z, +hh, +hhmm or +hh:mm, as seconds west of UTC. */
+static bool
+decode_zone(const char *text, int *tz)
+{
+	int			hours;
+	int			minutes = 0;
+	const char *rest = text + 3;
+
+	*tz = 0;
+	if (strcmp(text, "Z") == 0)
+		return true;
+	if ((*text != '+' && *text != '-') || !looks_like(text + 1, "00"))
+		return false;
+	hours = two_digits(text + 1);
+	if (*rest != '\0')
+	{
+		if (*rest == ':')
+			rest++;
+		if (!looks_like(rest, "00") || rest[2] != '\0')
+			return false;
+		minutes = two_digits(rest);
+	}
+	*tz = (hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE *
+		(*text == '+' ? -1 : 1);
+	return hours <= MAX_TZDISP_HOUR && minutes < MINS_PER_HOUR;
+}
+
+/* The time of day that is Thh:mm:ss[.f], and its zone. */
 static bool
 decode_time(const char *text, struct pg_tm *tm, fsec_t *fsec, int *tz)
 {
-	char		work[MAXDATELEN + MAXDATEFIELDS];
-	char	   *fields[MAXDATEFIELDS];
-	int			types[MAXDATEFIELDS];
-	int			nfields;
-	int			dtype;
+	const char *rest = text + strlen("T00:00:00");
 
-	return ParseDateTime(text, work, sizeof(work), fields, types, MAXDATEFIELDS,
-						 &nfields) == 0 &&
-		compat_decode_datetime(fields, types, nfields, &dtype, tm, fsec,
-							   tz) == 0 &&
-		dtype == DTK_DATE;
+	if (!looks_like(text, "T00:00:00"))
+		return false;
+	tm->tm_hour = two_digits(text + 1);
+	tm->tm_min = two_digits(text + 4);
+	tm->tm_sec = two_digits(text + 7);
+	*fsec = 0;
+	if (looks_like(rest, ".0"))
+	{
+		/* what is shorter than a microsecond is cut off */
+		rest++;
+		for (int unit = USECS_PER_SEC / 10; isdigit((unsigned char) *rest); unit /= 10)
+			*fsec += (*rest++ - '0') * unit;
+	}
+	return !time_overflows(tm->tm_hour, tm->tm_min, tm->tm_sec, *fsec) &&
+		decode_zone(rest, tz);
 }
 
-static Datum
-timestamptz_from_json(const Resource *resource, const ResourceField *field,
-					  JsonRecord *value)
+/* The moment that a text is in ISO 8601's form.  Raises and allocates nothing. */
+static bool
+moment_of_text(const char *text, TimestampTz *moment)
 {
-	char	   *text = string_from_json(resource, field, value);
+	int			year;
+	const char *rest = split_year(text, &year);
 	struct pg_tm tm;
 	fsec_t		fsec;
 	int			tz;
+
+	return rest && decode_day(year, rest, &tm) &&
+		decode_time(rest + strlen("-00-00"), &tm, &fsec, &tz) &&
+		tm2timestamp(&tm, fsec, &tz, moment) == 0;
+}
+
+static Datum
+timestamptz_from_json(const Source *source, JsonRecord *value)
+{
+	int			length;
 	TimestampTz result;
 
-	if (!looks_like_timestamp(text) || !decode_time(text, &tm, &fsec, &tz) ||
-		tm2timestamp(&tm, fsec, &tz, &result) != 0)
-		refuse_json(resource, field, value, "a date and time");
+	if (!moment_of_text(string_from_json(source, value, &length), &result))
+		refuse_json(source, value, "a date and time");
 	return TimestampTzGetDatum(result);
 }
 
 static Datum
-date_from_json(const Resource *resource, const ResourceField *field,
-			   JsonRecord *value)
+date_from_json(const Source *source, JsonRecord *value)
 {
-	char	   *text = string_from_json(resource, field, value);
+	int			length;
+	int			year;
+	const char *rest = split_year(string_from_json(source, value, &length), &year);
 	struct pg_tm tm;
-	fsec_t		fsec;
-	int			tz;
+	DateADT		date;
 
-	if (!looks_like_date(text) ||
-		!decode_time(text, &tm, &fsec, &tz))
-		refuse_json(resource, field, value, "a date");
-	return DateADTGetDatum(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) -
-						   POSTGRES_EPOCH_JDATE);
+	if (rest == NULL || !decode_day(year, rest, &tm) ||
+		rest[strlen("-00-00")] != '\0')
+		refuse_json(source, value, "a date");
+	date = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
+	if (!IS_VALID_DATE(date))
+		refuse_json(source, value, "a date");
+	return DateADTGetDatum(date);
 }
 
 static Datum
-inet_from_json(const Resource *resource, const ResourceField *field,
-			   JsonRecord *value)
+inet_from_json(const Source *source, JsonRecord *value)
 {
-	char	   *text = string_from_json(resource, field, value);
+	int			length;
+	const char *text = string_from_json(source, value, &length);
 	unsigned char address[16];
 
 	if (inet_pton(AF_INET, text, address) != 1 &&
 		inet_pton(AF_INET6, text, address) != 1)
-		refuse_json(resource, field, value, "an IP address");
+		refuse_json(source, value, "an IP address");
 	return DirectFunctionCall1(inet_in, CStringGetDatum(text));
 }
 
 static Datum
-array_from_json(const Resource *resource, const ResourceField *field,
-				JsonRecord *value)
+array_from_json(const Source *source, JsonRecord *value)
 {
-	Oid			elemtype = get_element_type(field_type_oid(field->type));
+	FieldType	type = source->field->type;
 	int			n;
 	Datum	   *elems;
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
 
 	if (!json_object_is_type(value, json_type_array))
-		refuse_json(resource, field, value, "an array");
+		refuse_json(source, value, "an array");
 	n = (int) json_object_array_length(value);
 	elems = palloc(sizeof(Datum) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		JsonRecord *elem = json_object_array_get_idx(value, i);
 
-		elems[i] = field->type == FIELD_INET_ARRAY ?
-			inet_from_json(resource, field, elem) :
-			CStringGetTextDatum(string_from_json(resource, field, elem));
+		elems[i] = type == FIELD_INET_ARRAY ?
+			inet_from_json(source, elem) :
+			text_from_json(source, elem);
 	}
-	get_typlenbyvalalign(elemtype, &typlen, &typbyval, &typalign);
-	return PointerGetDatum(construct_array(elems, n, elemtype, typlen, typbyval,
-										   typalign));
+	return PointerGetDatum(construct_array(elems, n, type == FIELD_INET_ARRAY ?
+										   INETOID : TEXTOID, -1, false,
+										   TYPALIGN_INT));
+}
+
+/* The JSON that a record has for a field.  False if it has none. */
+static bool
+find_value(const ResourceField *field, JsonRecord *record, JsonRecord **value)
+{
+	if (field->pointer == NULL)
+		return json_object_object_get_ex(record, field->name, value);
+	if (field->if_pointer)
+	{
+		JsonRecord *condition;
+
+		if (json_pointer_get(record, field->if_pointer, &condition) != 0 ||
+			!json_object_is_type(condition, json_type_string) ||
+			strcmp(json_object_get_string(condition), field->if_value) != 0)
+			return false;
+	}
+	if (json_pointer_get(record, field->pointer, value) == 0)
+		return true;
+	if (errno == ENOMEM)
+		memory_report_exhausted();
+	return false;
 }
 
 /*
  * The value of a field of a JSON record, in the current memory context.  A
- * field that is absent or null is NULL; one of the wrong type is an error.
+ * field that is absent or null is NULL; one of the wrong type, or beyond what
+ * its SQL type holds, is an error that names the field and the object.
  */
 Datum
-resource_datum(const Resource *resource, const ResourceField *field,
-			   JsonRecord *record, bool *isnull)
+record_datum(const Resource *resource, const ResourceField *field,
+			 JsonRecord *record, bool *isnull)
 {
+	Source		where = {.resource = resource, .field = field, .record = record};
+	const Source *source = &where;
 	JsonRecord *value;
 
 	*isnull = true;
-	if (!json_object_object_get_ex(record, field->name, &value))
+	if (!find_value(field, record, &value))
 		return (Datum) 0;
 	if (value == NULL)
 	{
@@ -307,20 +430,22 @@ resource_datum(const Resource *resource, const ResourceField *field,
 	switch (field->type)
 	{
 		case FIELD_BIGINT:
-			return Int64GetDatum(bigint_from_json(resource, field, value));
+			return Int64GetDatum(bigint_from_json(source, value));
+		case FIELD_INTEGER:
+			return integer_from_json(source, value);
 		case FIELD_TEXT:
-			return CStringGetTextDatum(string_from_json(resource, field, value));
+			return text_from_json(source, value);
 		case FIELD_BOOLEAN:
 			if (!json_object_is_type(value, json_type_boolean))
-				refuse_json(resource, field, value, "a boolean");
+				refuse_json(source, value, "a boolean");
 			return BoolGetDatum(json_object_get_boolean(value));
 		case FIELD_TIMESTAMPTZ:
-			return timestamptz_from_json(resource, field, value);
+			return timestamptz_from_json(source, value);
 		case FIELD_DATE:
-			return date_from_json(resource, field, value);
+			return date_from_json(source, value);
 		case FIELD_TEXT_ARRAY:
 		case FIELD_INET_ARRAY:
-			return array_from_json(resource, field, value);
+			return array_from_json(source, value);
 	}
 	return (Datum) 0;
 }
@@ -330,7 +455,7 @@ resource_datum(const Resource *resource, const ResourceField *field,
  * anything: false if it is absent, of another type or beyond bigint.
  */
 bool
-resource_integer(JsonRecord *record, const char *name, int64 *number)
+record_integer(JsonRecord *record, const char *name, int64 *number)
 {
 	JsonRecord *value;
 
@@ -344,7 +469,7 @@ resource_integer(JsonRecord *record, const char *name, int64 *number)
 
 /* A string of a record, in UTF-8, which belongs to it; NULL if it is none. */
 const char *
-resource_text(JsonRecord *record, const char *name)
+record_text(JsonRecord *record, const char *name)
 {
 	JsonRecord *value;
 
@@ -355,57 +480,26 @@ resource_text(JsonRecord *record, const char *name)
 	return json_object_get_string(value);
 }
 
-/* A hash of such a string, by which a secret is known again; 0 if it is none. */
-uint64
-resource_text_hash(JsonRecord *record, const char *name)
-{
-	const char *text = resource_text(record, name);
-
-	return text ? hash_bytes_extended((const unsigned char *) text,
-									  strlen(text), 0) : 0;
-}
-
-/* The same for the id. */
+/*
+ * A time stamp of a record, without raising an error or allocating anything: false if
+ * it is absent or cannot be read.
+ */
 bool
-resource_id(JsonRecord *record, int64 *id)
+record_moment(JsonRecord *record, const char *name, TimestampTz *moment)
 {
-	return resource_integer(record, "id", id);
+	const char *text = record_text(record, name);
+
+	return text && moment_of_text(text, moment);
 }
 
 /*
- * Stores a record in a slot, as a virtual tuple with values in the current
- * memory context.  Only the columns whose numbers are in wanted are converted
- * (NULL: all of them); the others are NULL.  revoked makes the record read as
- * revoked; secrets are shown only if asked for.
+ * The id of a record, without raising an error or allocating anything: false if
+ * it is absent, not a positive integer or beyond bigint.
  */
-void
-resource_fill_slot(const Resource *resource, const ResourceField **fields,
-				   Bitmapset *wanted, JsonRecord *record,
-				   bool revoked, bool secrets, TupleTableSlot *slot)
+bool
+record_id(JsonRecord *record, int64 *id)
 {
-	int			natts = slot->tts_tupleDescriptor->natts;
-
-	ExecClearTuple(slot);
-	for (int i = 0; i < natts; i++)
-	{
-		const ResourceField *field = fields[i];
-
-		slot->tts_values[i] = (Datum) 0;
-		slot->tts_isnull[i] = true;
-		if (field == NULL || (wanted && !bms_is_member(i + 1, wanted)) ||
-			((field->flags & FIELD_SECRET) && !secrets))
-			continue;
-		slot->tts_values[i] = resource_datum(resource, field, record,
-											 &slot->tts_isnull[i]);
-		if (revoked && (field->flags & (FIELD_TRUE_WHEN_REVOKED |
-										FIELD_FALSE_WHEN_REVOKED)))
-		{
-			slot->tts_isnull[i] = false;
-			slot->tts_values[i] =
-				BoolGetDatum((field->flags & FIELD_TRUE_WHEN_REVOKED) != 0);
-		}
-	}
-	ExecStoreVirtualTuple(slot);
+	return record_integer(record, "id", id);
 }
 
 
@@ -413,6 +507,8 @@ resource_fill_slot(const Resource *resource, const ResourceField **fields,
  * Datum to JSON
  * ----------
  */
+
+#define MSECS_PER_DAY INT64CONST(86400000)
 
 /*
  * Overwrites the secrets in a record: of a new token, and of a variable.  json-c
@@ -440,7 +536,7 @@ wipe_secrets(JsonRecord *record)
  * nobody else must need any more.
  */
 void
-resource_free_record(void *record)
+record_free(void *record)
 {
 	size_t		n = json_object_is_type(record, json_type_array) ?
 		json_object_array_length(record) : 0;
@@ -451,68 +547,77 @@ resource_free_record(void *record)
 	json_object_put(record);
 }
 
-pg_noreturn static void
-report_no_memory(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-			 errmsg("out of memory")));
-}
-
-/* json-c returns NULL when memory is short. */
-static JsonRecord *
-checked_json(JsonRecord *object)
+/* Returns an object of json-c's, or raises 53200 if it is NULL: memory is short. */
+JsonRecord *
+record_checked(JsonRecord *object)
 {
 	if (object == NULL)
-		report_no_memory();
+		memory_report_exhausted();
 	return object;
 }
 
 /*
- * A new JSON object that goes with the current memory context.  Raises an error
+ * A new JSON object, freed with the current memory context.  Raises an error
  * when memory is short.
  */
 JsonRecord *
-resource_new_record(void)
+record_create(void)
 {
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 
-	callback->func = resource_free_record;
-	callback->arg = checked_json(json_object_new_object());
+	callback->func = record_free;
+	callback->arg = record_checked(json_object_new_object());
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	return callback->arg;
 }
 
-/* Adds a member; the object owns the value from then on, error or not. */
-static void
-add_member(JsonRecord *object, const char *name,
-		   JsonRecord *value)
+/* A copy of a record, freed with the current memory context. */
+JsonRecord *
+record_copy(JsonRecord *record)
+{
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+	JsonRecord *copy = NULL;
+
+	if (json_object_deep_copy(record, &copy, NULL) != 0)
+		memory_report_exhausted();
+	callback->func = record_free;
+	callback->arg = copy;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return copy;
+}
+
+/*
+ * Adds a member, or puts it in the place of one of that name.  The object owns the
+ * value from then on, error or not: 53200 if there is no memory.
+ */
+void
+record_add(JsonRecord *object, const char *name, JsonRecord *value)
 {
 	if (json_object_object_add(object, name, value) != 0)
 	{
 		json_object_put(value);
-		report_no_memory();
+		memory_report_exhausted();
 	}
 }
 
 static JsonRecord *
 json_from_string(const char *string)
 {
-	return checked_json(json_object_new_string(pg_server_to_any(string,
-																strlen(string),
-																PG_UTF8)));
+	return record_checked(json_object_new_string(pg_server_to_any(string,
+																  strlen(string),
+																  PG_UTF8)));
 }
 
 static void
 add_text_array(JsonRecord *object, const ResourceField *field,
 			   Datum value)
 {
-	JsonRecord *array = checked_json(json_object_new_array());
+	JsonRecord *array = record_checked(json_object_new_array());
 	Datum	   *elems;
 	bool	   *nulls;
 	int			n;
 
-	add_member(object, field->name, array);
+	record_add(object, field->name, array);
 	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
 					  TYPALIGN_INT, &elems, &nulls, &n);
 	for (int i = 0; i < n; i++)
@@ -524,35 +629,62 @@ add_text_array(JsonRecord *object, const ResourceField *field,
 							field->name)));
 		if (json_object_array_add(array,
 								  json_from_string(TextDatumGetCString(elems[i]))) != 0)
-			report_no_memory();
+			memory_report_exhausted();
 	}
+}
+
+/*
+ * A finite date as GitLab writes and takes it, palloc'ed: see split_year().
+ */
+char *
+record_date(DateADT date)
+{
+	int			year;
+	int			month;
+	int			day;
+
+	Assert(!DATE_NOT_FINITE(date));
+	j2date(date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	return psprintf("%s%04d-%02d-%02d", year < 0 ? "-" : "", abs(year), month,
+					day);
+}
+
+/* A time in milliseconds since 2000, in UTC, likewise. */
+char *
+record_time(int64 ms)
+{
+	int64		day = ms / MSECS_PER_DAY - (ms % MSECS_PER_DAY < 0 ? 1 : 0);
+	int64		time = ms - day * MSECS_PER_DAY;
+
+	return psprintf("%sT%02d:%02d:%02d.%03dZ", record_date((DateADT) day),
+					(int) (time / 3600000), (int) (time / 60000 % 60),
+					(int) (time / 1000 % 60), (int) (time % 1000));
 }
 
 static void
 add_datum(JsonRecord *object, const ResourceField *field, Datum value)
 {
-	char		buf[MAXDATELEN + 1];
-	struct pg_tm tm;
-
 	switch (field->type)
 	{
 		case FIELD_BIGINT:
-			add_member(object, field->name,
-					   checked_json(json_object_new_int64(DatumGetInt64(value))));
+			record_add(object, field->name,
+					   record_checked(json_object_new_int64(DatumGetInt64(value))));
+			return;
+		case FIELD_INTEGER:
+			record_add(object, field->name,
+					   record_checked(json_object_new_int(DatumGetInt32(value))));
 			return;
 		case FIELD_TEXT:
-			add_member(object, field->name,
+			record_add(object, field->name,
 					   json_from_string(TextDatumGetCString(value)));
 			return;
 		case FIELD_BOOLEAN:
-			add_member(object, field->name,
-					   checked_json(json_object_new_boolean(DatumGetBool(value))));
+			record_add(object, field->name,
+					   record_checked(json_object_new_boolean(DatumGetBool(value))));
 			return;
 		case FIELD_DATE:
-			j2date(DatumGetDateADT(value) + POSTGRES_EPOCH_JDATE, &tm.tm_year,
-				   &tm.tm_mon, &tm.tm_mday);
-			EncodeDateOnly(&tm, USE_ISO_DATES, buf);
-			add_member(object, field->name, json_from_string(buf));
+			record_add(object, field->name,
+					   json_from_string(record_date(DatumGetDateADT(value))));
 			return;
 		case FIELD_TEXT_ARRAY:
 			add_text_array(object, field, value);
@@ -566,25 +698,62 @@ add_datum(JsonRecord *object, const ResourceField *field, Datum value)
 
 /* Sets a field of a record, to JSON's null for NULL.  Raises errors. */
 void
-resource_set(JsonRecord *record, const ResourceValue *value)
+record_set(JsonRecord *record, const ResourceValue *value)
 {
 	json_object_object_del(record, value->field->name);
 	if (value->isnull)
-		add_member(record, value->field->name, NULL);
+		record_add(record, value->field->name, NULL);
 	else
 		add_datum(record, value->field, value->value);
 }
 
+/*
+ * Says in a record what it is in, by names in UTF-8, as many as the resource has.
+ * GitLab's answers leave that out, but for the numbers of users.
+ */
+void
+record_name_containers(JsonRecord *record, const Resource *resource,
+					   const char *const *containers)
+{
+	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
+	{
+		const char *name = resource->containers[i];
+
+		if (resource_field(resource, name)->type == FIELD_TEXT)
+			record_add(record, name,
+					   record_checked(json_object_new_string(containers[i])));
+	}
+}
+
+/*
+ * Adds what GitLab's answer to the creation of a second token for the same bot
+ * leaves out, from the first one.
+ */
+void
+record_complete(JsonRecord *record, const Resource *resource, JsonRecord *like)
+{
+	for (int i = 0; i < resource->nfields; i++)
+	{
+		const char *name = resource->fields[i].name;
+		JsonRecord *value;
+
+		if ((resource->fields[i].flags & FIELD_OF_BOT) &&
+			!json_object_object_get_ex(record, name, &value) &&
+			json_object_object_get_ex(like, name, &value))
+			record_add(record, name, json_object_get(value));
+	}
+}
+
 /* A record as JSON text, palloc'ed, in UTF-8. */
 char *
-resource_json(JsonRecord *record)
+record_json(JsonRecord *record)
 {
 	const char *text = json_object_to_json_string_ext(record,
 													  JSON_C_TO_STRING_PLAIN);
 	char	   *copy;
 
 	if (text == NULL)
-		report_no_memory();
+		memory_report_exhausted();
 	copy = pstrdup(text);
 	explicit_bzero(unconstify(char *, text), strlen(text));
 	return copy;
@@ -606,8 +775,8 @@ rename_for_creation(const Resource *resource, JsonRecord *object)
 			!json_object_object_get_ex(object, field->name, &value))
 			continue;
 		if (json_object_get_boolean(value))
-			add_member(object, field->create_as,
-					   checked_json(json_object_new_boolean(true)));
+			record_add(object, field->create_as,
+					   record_checked(json_object_new_boolean(true)));
 		json_object_object_del(object, field->name);
 	}
 }
@@ -618,10 +787,10 @@ rename_for_creation(const Resource *resource, JsonRecord *object)
  * given, and then the values are put over it.  NULL values are left out.
  */
 char *
-resource_body(const Resource *resource, JsonRecord *like,
-			  const ResourceValue *values, int nvalues)
+record_body(const Resource *resource, JsonRecord *like,
+			const ResourceValue *values, int nvalues)
 {
-	JsonRecord *object = resource_new_record();
+	JsonRecord *object = record_create();
 
 	for (int i = 0; like && i < resource->nfields; i++)
 	{
@@ -631,17 +800,21 @@ resource_body(const Resource *resource, JsonRecord *like,
 		if ((field->flags & FIELD_INSERT) && !(field->flags & FIELD_IN_PATH) &&
 			json_object_object_get_ex(like, field->name, &value) &&
 			value != NULL)
-			add_member(object, field->name, json_object_get(value));
+			record_add(object, field->name, json_object_get(value));
 	}
 	for (int i = 0; i < nvalues; i++)
 	{
 		if (values[i].isnull)
 			json_object_object_del(object, values[i].field->name);
 		else if (!(values[i].field->flags & FIELD_IN_PATH))
-			resource_set(object, &values[i]);
+			record_set(object, &values[i]);
 	}
+	for (int i = 0; i < resource->nfields; i++)
+		if ((resource->fields[i].flags & FIELD_SENT_AS_NULL) &&
+			!json_object_object_get_ex(object, resource->fields[i].name, NULL))
+			record_add(object, resource->fields[i].name, NULL);
 	rename_for_creation(resource, object);
-	return resource_json(object);
+	return record_json(object);
 }
 
 /*
@@ -649,21 +822,21 @@ resource_body(const Resource *resource, JsonRecord *like,
  * a record that goes with the current memory context.
  */
 JsonRecord *
-resource_draft(const Resource *resource, const ResourceValue *values,
-			   int nvalues)
+record_draft(const Resource *resource, const ResourceValue *values,
+			 int nvalues)
 {
-	JsonRecord *record = resource_new_record();
+	JsonRecord *record = record_create();
 
 	for (int i = 0; i < resource->nfields; i++)
 	{
 		const ResourceField *field = &resource->fields[i];
 
 		if (field->initial)
-			add_member(record, field->name,
+			record_add(record, field->name,
 					   json_tokener_parse(field->initial));
 	}
 	for (int i = 0; i < nvalues; i++)
 		if (!values[i].isnull)
-			resource_set(record, &values[i]);
+			record_set(record, &values[i]);
 	return record;
 }

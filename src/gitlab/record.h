@@ -15,9 +15,7 @@
 #define GITLAB_PAT_RECORD_H
 
 #include "gitlab/resources.h"
-#include "nodes/bitmapset.h"
-
-struct TupleTableSlot;
+#include "utils/date.h"
 
 /* An object of GitLab's, as json-c parsed it. */
 typedef struct jsonc_object JsonRecord;
@@ -30,27 +28,32 @@ typedef struct ResourceValue
 	bool		isnull;
 } ResourceValue;
 
-extern Datum resource_datum(const Resource *resource,
-							const ResourceField *field,
-							JsonRecord *record, bool *isnull);
-extern bool resource_integer(JsonRecord *record, const char *name,
-							 int64 *number);
-extern bool resource_id(JsonRecord *record, int64 *id);
-extern void resource_fill_slot(const Resource *resource,
-							   const ResourceField **fields,
-							   Bitmapset *wanted, JsonRecord *record,
-							   bool revoked, bool secrets,
-							   struct TupleTableSlot *slot);
-extern const char *resource_text(JsonRecord *record, const char *name);
-extern uint64 resource_text_hash(JsonRecord *record, const char *name);
-extern JsonRecord *resource_new_record(void);
-extern void resource_free_record(void *record);
-extern void resource_set(JsonRecord *record, const ResourceValue *value);
-extern char *resource_json(JsonRecord *record);
-extern JsonRecord *resource_draft(const Resource *resource,
-								  const ResourceValue *values, int nvalues);
-extern char *resource_body(const Resource *resource,
-						   JsonRecord *like,
-						   const ResourceValue *values, int nvalues);
+extern Datum record_datum(const Resource *resource,
+						  const ResourceField *field,
+						  JsonRecord *record, bool *isnull);
+extern char *record_date(DateADT date);
+extern char *record_time(int64 ms);
+extern bool record_integer(JsonRecord *record, const char *name,
+						   int64 *number);
+extern bool record_moment(JsonRecord *record, const char *name,
+						  TimestampTz *moment);
+extern bool record_id(JsonRecord *record, int64 *id);
+extern const char *record_text(JsonRecord *record, const char *name);
+extern JsonRecord *record_create(void);
+extern JsonRecord *record_copy(JsonRecord *record);
+extern void record_free(void *record);
+extern JsonRecord *record_checked(JsonRecord *object);
+extern void record_add(JsonRecord *object, const char *name, JsonRecord *value);
+extern void record_set(JsonRecord *record, const ResourceValue *value);
+extern void record_name_containers(JsonRecord *record, const Resource *resource,
+								   const char *const *containers);
+extern void record_complete(JsonRecord *record, const Resource *resource,
+							JsonRecord *like);
+extern char *record_json(JsonRecord *record);
+extern JsonRecord *record_draft(const Resource *resource,
+								const ResourceValue *values, int nvalues);
+extern char *record_body(const Resource *resource,
+						 JsonRecord *like,
+						 const ResourceValue *values, int nvalues);
 
 #endif							/* GITLAB_PAT_RECORD_H */

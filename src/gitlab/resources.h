@@ -14,12 +14,10 @@
 #ifndef GITLAB_PAT_RESOURCES_H
 #define GITLAB_PAT_RESOURCES_H
 
-#include "access/attnum.h"
-#include "access/tupdesc.h"
-
 typedef enum FieldType
 {
 	FIELD_BIGINT,
+	FIELD_INTEGER,
 	FIELD_TEXT,
 	FIELD_BOOLEAN,
 	FIELD_TIMESTAMPTZ,
@@ -41,6 +39,9 @@ typedef enum FieldType
 #define FIELD_IN_PATH		0x80	/* part of the URL, not of the body */
 #define FIELD_NULL_IS_FALSE	0x100	/* old rows hold null and mean false */
 #define FIELD_SENSITIVE		0x200	/* holds a secret */
+#define FIELD_DETAIL		0x400	/* brief answers leave it out */
+#define FIELD_SENT_AS_NULL	0x800	/* a creation without a value says so */
+#define FIELD_OF_BOT		0x1000	/* of a token's user, who may get another */
 
 typedef struct ResourceField
 {
@@ -51,6 +52,13 @@ typedef struct ResourceField
 								 * value for it, as JSON; NULL: not known */
 	const char *create_as;		/* what it is called in a creation, where it
 								 * is sent only if true; or NULL */
+	const char *description;	/* for a comment on the column */
+	const char *pointer;		/* JSON Pointer to it in GitLab's objects;
+								 * NULL: it is the member of its name */
+	const char *if_pointer;		/* it is null unless this one points to ... */
+	const char *if_value;		/* ... this string; NULL: it never is */
+	const char *const *choices; /* the only texts that it holds, NULL after
+								 * the last; or NULL */
 } ResourceField;
 
 /* What a condition has to say of a field for a parameter to be sent. */
@@ -58,8 +66,10 @@ typedef enum FilterTest
 {
 	FILTER_CONTAINER,			/* equal: part of the collection's path */
 	FILTER_LOOKUP,				/* equal: path/<value> instead of the list */
+	FILTER_ALIAS,				/* equal: likewise, by the resource's alias */
 	FILTER_VARIANT,				/* equal: parameter=<value>, in a lookup only */
-	FILTER_EQUAL,				/* parameter=<value> */
+	FILTER_EQUAL,				/* parameter=<value>; of a text, GitLab
+								 * ignores the case */
 	FILTER_TRUE,				/* it is true: parameter=constant */
 	FILTER_FALSE,				/* it is false: parameter=constant */
 	FILTER_IS,					/* it is `operand`: parameter=constant */
@@ -79,9 +89,28 @@ typedef enum FilterChurn
 	CHURN_ENTER					/* rows can only enter it */
 } FilterChurn;
 
+/* How the objects of a resource are changed: a participant for each. */
+typedef enum ResourceKind
+{
+	RESOURCE_READ_ONLY,
+	RESOURCE_TOKENS,			/* created at once, destroyed at commit */
+	RESOURCE_VARIABLES			/* written at commit */
+} ResourceKind;
+
 /* Exact always, never, or from this declared version on (18.4 as 1804). */
 #define EXACT_ALWAYS	0
 #define EXACT_NEVER		1000000
+
+/*
+ * Where a parameter selects at least what the condition says: GitLab takes "today"
+ * from the instance's time zone, tokens expire by UTC's.
+ */
+typedef enum FilterPlace
+{
+	FILTER_EVERYWHERE,
+	FILTER_IN_UTC,				/* only if the instance's time zone is UTC */
+	FILTER_ELSEWHERE			/* instead of one for UTC only */
+} FilterPlace;
 
 /* A query parameter that selects objects by a field. */
 typedef struct ResourceFilter
@@ -92,6 +121,9 @@ typedef struct ResourceFilter
 	const char *constant;		/* its value, where that is not the operand */
 	const char *operand;		/* of FILTER_IS */
 	FilterChurn churn;
+	FilterPlace place;
+	const char *alphabet;		/* of FILTER_EQUAL for a text: the characters
+								 * of all values there are, or NULL */
 	int			exact_from;		/* the selection is just the condition's */
 	int			known_from;		/* declared version that it needs at least */
 	bool		joinable;		/* worth a request for each row of a join */
@@ -106,33 +138,62 @@ typedef struct ResourceParameter
 	const char *value;
 } ResourceParameter;
 
+/* The most fields that it takes to name what an object is in. */
+#define MAX_CONTAINERS 3
+
 typedef struct Resource
 {
 	const char *name;			/* value of the option "resource" */
 	const char *table_name;		/* what IMPORT FOREIGN SCHEMA calls it */
+	const char *description;	/* for a comment on the table */
 	const char *singular;		/* for messages: "personal access token" */
 	const char *plural;
-	const char *path;			/* collection below /api/v4; one object is at
+	const char *path;			/* of a collection below /api/v4, with {field}
+								 * for each container; one object is at
 								 * path/<key> */
-	const char *container;		/* field that names what the objects are in,
-								 * which GitLab's answers leave out; NULL:
-								 * they are in one collection */
-	const char *container_path; /* put before path, as
-								 * container_path/<container> */
+	const char *containers[MAX_CONTAINERS]; /* fields that name what the
+											 * objects are in; NULL after the
+											 * last: none, and there is one
+											 * collection */
 	const char *key;			/* field whose value names one object */
+	const char *alias;			/* field of a text that names one, too, in any
+								 * case, unless it is a number; or NULL */
 	const char *variant;		/* field that tells objects with the same key
 								 * in a container apart, or NULL */
 	const char *variant_parameter;	/* query parameter that selects by it */
 	const char *variant_hint;	/* why GitLab may give an object another one */
+	bool		update_strays;	/* an update of a variant that is gone changes
+								 * another one with that key */
 	const ResourceParameter *list_parameters;	/* ends with a NULL name */
+	const ResourceParameter *lookup_parameters; /* or NULL */
+	ResourceParameter brief;	/* for a list without details, or NULLs */
+	ResourceParameter own;		/* for the list of a caller who is no
+								 * administrator, or NULLs */
 	bool		keyset;			/* paged by keyset, not by offset */
+	const char *keyset_parameter;	/* in the link to the next page; NULL: the
+									 * cursor */
+	const char *administrator_field;	/* only shown to administrators; to
+										 * others, GitLab limits lookups, and
+										 * shows in them what its list leaves
+										 * out; NULL: there is no difference */
+	bool		unordered;		/* a list is not in the order of the key */
+	int			sorts_from;		/* declared version from which a list can be
+								 * sorted by expiry; 0: none */
 	const char *owner_parameter;	/* a listing for an unknown owner is not
 									 * empty but refused: 404, or 401 */
-	bool		writable;
-	bool		written_at_commit;	/* not at once */
+	ResourceKind kind;
+	const char *rotate_path;	/* where tokens are rotated; NULL: where they
+								 * are */
+	bool		has_bots;		/* GitLab makes a user for each token, and
+								 * only its own rotation keeps that */
 	const char *update_rule;	/* what UPDATE can do: detail and hint */
 	const char *update_hint;
+	const char *container_name; /* what a container is called; or NULL */
 	const char *role_hint;		/* who may do it: a hint; or NULL */
+	const char *invalid_words;	/* what GitLab says of a value that it does
+								 * not take, and what it takes: a hint; or
+								 * NULL */
+	const char *invalid_hint;
 	const ResourceField *fields;
 	int			nfields;
 	const ResourceFilter *filters;
@@ -150,14 +211,25 @@ extern const Resource *resource_next(const Resource *resource);
 extern const ResourceField *resource_field(const Resource *resource,
 										   const char *name);
 
+extern bool resource_has_lookup(const Resource *resource);
+extern bool resource_has_insert(const Resource *resource);
+extern bool resource_has_ids(const Resource *resource);
 extern bool resource_is_key(const Resource *resource,
 							const ResourceField *field);
-extern AttrNumber resource_column(const ResourceField **fields, TupleDesc desc,
-								  const char *name);
-extern char *resource_path(const Resource *resource, const char *container,
-						   const char *key);
-
-extern Oid	field_type_oid(FieldType type);
-extern const char *field_type_name(FieldType type);
+extern bool resource_is_alias(const Resource *resource, const char *name);
+extern bool resource_is_name(const char *name);
+extern void resource_check_name(const Resource *resource, const char *field,
+								const char *name);
+extern int	resource_container(const Resource *resource,
+							   const ResourceField *field);
+extern char *resource_escape(const char *text);
+extern char *resource_fill_path(const Resource *resource,
+								const char *const *texts);
+extern char *resource_container_path(const Resource *resource,
+									 const char *name);
+extern char *resource_path(const Resource *resource,
+						   const char *const *containers, const char *key);
+extern Oid	resource_type_oid(FieldType type);
+extern const char *resource_type_name(FieldType type);
 
 #endif							/* GITLAB_PAT_RESOURCES_H */

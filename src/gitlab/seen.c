@@ -13,6 +13,27 @@
 #include "gitlab/seen.h"
 #include "lib/integerset.h"
 #include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+struct SeenObjects
+{
+	IntegerSet *ascending;		/* ids that came in ascending order */
+	uint64		highest;
+	HTAB	   *stragglers;		/* the other ids, or NULL */
+	HTAB	   *names;			/* or NULL */
+	MemoryContext context;
+};
+
+/* A set that nothing was added to, in the current memory context. */
+SeenObjects *
+seen_create(void)
+{
+	SeenObjects *seen = palloc0(sizeof(SeenObjects));
+
+	seen->context = CurrentMemoryContext;
+	seen->ascending = intset_create();
+	return seen;
+}
 
 /* A table of names, which are texts of any length. */
 static uint32
@@ -29,9 +50,12 @@ compare_names(const void *a, const void *b, Size size)
 	return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
-/* Is this name new to the stream? */
+/*
+ * Adds an object by its key and what tells it from others with that key, or
+ * NULL; false if it is there already.
+ */
 bool
-is_new_name(SeenIds *seen, const char *key, const char *variant)
+seen_add_name(SeenObjects *seen, const char *key, const char *variant)
 {
 	HASHCTL		ctl = {.keysize = sizeof(char *), .entrysize = sizeof(char *),
 		.hash = hash_name, .match = compare_names, .hcxt = seen->context
@@ -51,9 +75,9 @@ is_new_name(SeenIds *seen, const char *key, const char *variant)
 	return !found;
 }
 
-/* Is this id new to the stream? */
+/* Adds an object by its id, which is positive; false if it is there already. */
 bool
-is_new_id(SeenIds *seen, int64 id)
+seen_add_id(SeenObjects *seen, int64 id)
 {
 	bool		found;
 

@@ -10,20 +10,11 @@
 #ifndef GITLAB_PAT_SEEN_H
 #define GITLAB_PAT_SEEN_H
 
-#include "lib/integerset.h"
-#include "utils/hsearch.h"
+typedef struct SeenObjects SeenObjects;
 
-/* What was delivered: by id, or by name where objects have no id. */
-typedef struct SeenIds
-{
-	IntegerSet *ascending;		/* ids that came in ascending order */
-	uint64		highest;
-	HTAB	   *stragglers;		/* the other ids, or NULL */
-	HTAB	   *names;			/* or NULL */
-	MemoryContext context;
-} SeenIds;
-
-extern bool is_new_name(SeenIds *seen, const char *key, const char *variant);
-extern bool is_new_id(SeenIds *seen, int64 id);
+extern SeenObjects *seen_create(void);
+extern bool seen_add_id(SeenObjects *seen, int64 id);
+extern bool seen_add_name(SeenObjects *seen, const char *key,
+						  const char *variant);
 
 #endif							/* GITLAB_PAT_SEEN_H */

@@ -9,51 +9,97 @@
  */
 #include "postgres.h"
 
-#include "gitlab/call.h"
-#include "gitlab/client.h"
-#include "gitlab/listing.h"
-#include "gitlab/pages.h"
 #include "gitlab/steps.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 
-ApiCall **
-step_slot(Stream *stream, int64 step)
+/* The steps belong to the current memory context; nothing is sent yet. */
+void
+steps_init(Steps * steps, ApiClient *client, int concurrency,
+		   ApiCall *(*make_call) (void *owner, int64 step), void *owner)
 {
-	return &stream->window[step % (stream->concurrency + 1)];
+	steps->client = client;
+	steps->concurrency = concurrency;
+	steps->make_call = make_call;
+
+	steps->owner = owner;
+	steps->last = -1;
+	steps->window = palloc0(sizeof(ApiCall *) * (concurrency + 1));
 }
 
-/* Sends a step's request, and remembers it in the window. */
-void
-send_step(Stream *stream, int64 step)
+static ApiCall **
+step_slot(const Steps * steps, int64 step)
 {
-	ApiCall    *call = step_call(stream, step);
+	return &steps->window[step % (steps->concurrency + 1)];
+}
 
-	*step_slot(stream, step) = call;
-	api_call_start(call);
-	stream->sent = Max(stream->sent, step);
+/* The call of a step that is current or under way. */
+ApiCall *
+steps_call(const Steps * steps, int64 step)
+{
+	return *step_slot(steps, step);
+}
+
+/* Sends a step's request, if there is one, and remembers it in the window. */
+void
+steps_send(Steps * steps, int64 step)
+{
+	ApiCall    *call = steps->make_call(steps->owner, step);
+
+	*step_slot(steps, step) = call;
+	if (call)
+		api_call_start(call);
+	steps->sent = Max(steps->sent, step);
 }
 
 void
-free_step(Stream *stream, int64 step)
+steps_free(Steps * steps, int64 step)
 {
-	ApiCall   **slot = step_slot(stream, step);
+	ApiCall   **slot = step_slot(steps, step);
 
 	if (*slot)
 		api_call_free(*slot);
 	*slot = NULL;
 }
 
+/* Ends what is under way and forgets all steps. */
+void
+steps_restart(Steps * steps)
+{
+	for (int i = 0; i <= steps->concurrency; i++)
+		steps_free(steps, i);
+	steps->current = steps->sent = 0;
+	steps->last = -1;
+}
+
 /* Waits for a step's answer; with a new credential if there is one. */
 ApiCall *
-finish_step(Stream *stream, int64 step)
+steps_finish(Steps * steps, int64 step)
 {
-	ApiCall   **slot = step_slot(stream, step);
+	ApiCall   **slot = step_slot(steps, step);
 
 	for (;;)
 	{
 		api_wait(slot, 1);
-		if (!api_credential_renewed(stream->client, *slot))
+		if (!api_credential_renewed(steps->client, *slot))
 			return *slot;
-		free_step(stream, step);
-		send_step(stream, step);
+		steps_free(steps, step);
+		steps_send(steps, step);
 	}
+}
+
+/* Names the purpose of a step and its container, for messages. */
+char *
+steps_action(const Resource *resource, const ApiTarget *target)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "read %s", resource->plural);
+	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
+		appendStringInfo(&buf, "%s\"%s\"", i == 0 ? " of " : ", ",
+						 pg_any_to_server(target->containers[i],
+										  strlen(target->containers[i]),
+										  PG_UTF8));
+	return buf.data;
 }

@@ -14,12 +14,28 @@
 #ifndef GITLAB_PAT_STEPS_H
 #define GITLAB_PAT_STEPS_H
 
-#include "gitlab/call.h"
-#include "gitlab/listing.h"
+#include "gitlab/client.h"
 
-extern ApiCall **step_slot(Stream *stream, int64 step);
-extern void send_step(Stream *stream, int64 step);
-extern void free_step(Stream *stream, int64 step);
-extern ApiCall *finish_step(Stream *stream, int64 step);
+typedef struct Steps
+{
+	ApiClient  *client;
+	int			concurrency;
+	ApiCall    *(*make_call) (void *owner, int64 step); /* NULL: none needed */
+	void	   *owner;
+	int64		current;		/* the step being delivered, 0: none yet */
+	int64		sent;			/* the last step that was sent */
+	int64		last;			/* the last step there is, or -1 if unknown */
+	ApiCall   **window;			/* by step modulo concurrency + 1 */
+}			Steps;
+
+extern void steps_init(Steps * steps, ApiClient *client, int concurrency,
+					   ApiCall *(*make_call) (void *owner, int64 step),
+					   void *owner);
+extern ApiCall *steps_call(const Steps * steps, int64 step);
+extern void steps_send(Steps * steps, int64 step);
+extern void steps_free(Steps * steps, int64 step);
+extern void steps_restart(Steps * steps);
+extern ApiCall *steps_finish(Steps * steps, int64 step);
+extern char *steps_action(const Resource *resource, const ApiTarget *target);
 
 #endif							/* GITLAB_PAT_STEPS_H */

@@ -9,70 +9,31 @@
  */
 #include "postgres.h"
 
-#include "gitlab/call.h"
-#include "gitlab/client.h"
-#include "gitlab/jsonc.h"
-#include "gitlab/listing.h"
 #include "gitlab/lookups.h"
-#include "gitlab/pages.h"
-#include "gitlab/record.h"
-#include "gitlab/seen.h"
-#include "gitlab/steps.h"
+#include "gitlab/slices.h"
 #include "gitlab/stream.h"
-#include "gitlab/words.h"
-#include "lib/integerset.h"
 #include "utils/memutils.h"
 
-static Stream *
-stream_create(ApiClient *client, const Resource *resource, StreamKind kind,
-			  int concurrency)
+struct Stream
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "GitLab records",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext saved = MemoryContextSwitchTo(context);
-	Stream	   *stream = palloc0(sizeof(Stream));
-
-	stream->client = client;
-	stream->resource = resource;
-	stream->kind = kind;
-	stream->context = context;
-	stream->concurrency = concurrency;
-	stream->window = palloc0(sizeof(ApiCall *) * (concurrency + 1));
-	stream->last = -1;
-	stream->pass = 1;
-	stream->total = -1;
-	stream->least = PG_INT64_MAX;
-	stream->action = psprintf("read %s", resource->plural);
-	stream->step_context = AllocSetContextCreate(context, "GitLab page",
-												 ALLOCSET_SMALL_SIZES);
-	MemoryContextSwitchTo(saved);
-	return stream;
-}
+	Pages	   *pages;			/* of a list, or else NULL */
+	Lookups    *lookups;		/* of single objects, or else NULL */
+	const ApiTarget *target;	/* of the list; NULL: the only one */
+	Slices	   *slices;			/* what the list goes on with, or NULL */
+};
 
 /*
  * Starts reading a collection.  The listing is copied, but for its parameters,
- * which must live as long as the stream.  The stream belongs to the current
- * memory context, which must not outlive the client's.
+ * which must live as long as the stream.
  */
 Stream *
-stream_list(ApiClient *client, const Resource *resource, const StreamListing *listing)
+stream_list(ApiClient *client, const Resource *resource,
+			const StreamListing *listing)
 {
-	Stream	   *stream = stream_create(client, resource, resource->keyset ?
-									   STREAM_KEYSET : STREAM_PAGES,
-									   listing->concurrency);
-	MemoryContext saved = MemoryContextSwitchTo(stream->context);
+	Stream	   *stream = palloc0(sizeof(Stream));
 
-	stream->listing = *listing;
-	stream->whole.path = resource->path;
-	stream->targets = listing->target ? listing->target : &stream->whole;
-	stream->fitted = stream->kind == STREAM_PAGES &&
-		listing->first_page_size > 0 &&
-		listing->first_page_size < listing->page_size;
-	stream->seen = palloc0(sizeof(SeenIds));
-	stream->seen->context = stream->context;
-	stream->seen->ascending = intset_create();
-	MemoryContextSwitchTo(saved);
+	stream->pages = pages_open(client, resource, listing);
+	stream->target = listing->target;
 	return stream;
 }
 
@@ -82,24 +43,86 @@ stream_list(ApiClient *client, const Resource *resource, const StreamListing *li
  */
 Stream *
 stream_lookup(ApiClient *client, const Resource *resource,
-			  const ApiTarget *targets, int ntargets, int concurrency)
+			  const ApiTarget *targets, int ntargets, int concurrency,
+			  bool skips)
 {
-	Stream	   *stream = stream_create(client, resource, STREAM_LOOKUPS,
-									   concurrency);
+	Stream	   *stream = palloc0(sizeof(Stream));
 
-	stream->targets = targets;
-	stream->last = ntargets;
+	stream->lookups = lookups_open(client, resource, targets, ntargets,
+								   concurrency, skips);
 	return stream;
 }
 
 /*
- * Sends the first request of a stream that will be read later.
+ * Has a stream that was not read yet not ask for objects that a job has just seen: see
+ * recent.h.
  */
+void
+stream_recall(Stream *stream)
+{
+	if (stream->lookups)
+		lookups_recall(stream->lookups);
+}
+
+/* Sends the first request of a stream that will be read later. */
 void
 stream_prefetch(Stream *stream)
 {
-	if (stream->sent == 0 && (stream->last < 0 || stream->last > 0))
-		send_step(stream, 1);
+	if (stream->lookups)
+		lookups_prefetch(stream->lookups);
+	else
+		pages_prefetch(stream->pages);
+}
+
+/*
+ * What stream_next() would wait for, sent by now; NULL if that is not known, or if it
+ * would not wait.
+ */
+ApiCall *
+stream_awaited(Stream *stream)
+{
+	if (stream->slices)
+		return slices_awaited(stream->slices);
+	return stream->lookups ? lookups_awaited(stream->lookups) :
+		pages_awaited(stream->pages);
+}
+
+/* The next record of a list, which may go on in slices. */
+static JsonRecord *
+next_listed(Stream *stream)
+{
+	for (;;)
+	{
+		JsonRecord *record = stream->slices ? slices_next(stream->slices) :
+			pages_next(stream->pages);
+
+		if (record)
+			return record;
+		if (stream->slices == NULL)
+		{
+			MemoryContext saved;
+
+			if (!pages_are_long(stream->pages))
+				return NULL;
+			saved = MemoryContextSwitchTo(GetMemoryChunkContext(stream));
+			stream->slices = slices_open(stream->pages);
+			MemoryContextSwitchTo(saved);
+			continue;
+		}
+		switch (slices_ended(stream->slices))
+		{
+			case SLICES_COMPLETE:
+				return NULL;
+			case SLICES_UNCOUNTED:
+				pages_read_on(stream->pages);
+				break;
+			case SLICES_ELSEWHERE:
+				pages_restart_elsewhere(stream->pages);
+				break;
+		}
+		slices_end(stream->slices);
+		stream->slices = NULL;
+	}
 }
 
 /*
@@ -109,18 +132,21 @@ stream_prefetch(Stream *stream)
 JsonRecord *
 stream_next(Stream *stream)
 {
-	while (stream->next_record >= stream->nrecords)
-	{
-		JsonRecord *record = next_instead(stream);
+	return stream->lookups ? lookups_next(stream->lookups) :
+		next_listed(stream);
+}
 
-		if (record)
-			return record;
-		if (next_step(stream))
-			continue;
-		return stream->late ? stream_next(stream->late) : NULL;
-	}
-	api_statistics(stream->client)->rows++;
-	return stream->records[stream->next_record++];
+/*
+ * The targets, as the stream was given them, in whose containers nothing could be
+ * read so far: a list of ApiTargets.
+ */
+List *
+stream_skipped(const Stream *stream)
+{
+	if (stream->lookups)
+		return lookups_skipped(stream->lookups);
+	return pages_skipped(stream->pages) ?
+		list_make1(unconstify(ApiTarget *, stream->target)) : NIL;
 }
 
 /*
@@ -130,53 +156,34 @@ stream_next(Stream *stream)
 bool
 stream_rewind(Stream *stream)
 {
-	if (stream->current > 1 || stream->restarted)
+	if (stream->slices)
 		return false;
-	stream->next_record = 0;
-	return true;
+	return stream->lookups ? lookups_rewind(stream->lookups) :
+		pages_rewind(stream->pages);
 }
 
 /* Ends a stream and what it has under way. */
 void
 stream_end(Stream *stream)
 {
-	if (stream->instead)
-		stream_end(stream->instead);
-	if (stream->late)
-		for (int i = 0; i <= stream->late->concurrency; i++)
-			free_step(stream->late, i);
-	for (int i = 0; i <= stream->concurrency; i++)
-		free_step(stream, i);
-	MemoryContextDelete(stream->context);
+	if (stream->slices)
+		slices_end(stream->slices);
+	if (stream->lookups)
+		lookups_end(stream->lookups);
+	else
+		pages_end(stream->pages);
+	pfree(stream);
 }
 
 /*
  * How many objects a listing with these parameters has, by one request; -1 if
- * GitLab does not say, as above 10,000.
+ * GitLab does not say, as above 10,000.  utc_only: the parameters are right only
+ * if the instance's time zone is UTC, which is asked for if nobody knows; -1 if it
+ * is not.
  */
 int64
 stream_total(ApiClient *client, const Resource *resource,
-			 const ApiTarget *target, List *parameters)
+			 const ApiTarget *target, List *parameters, bool utc_only)
 {
-	StreamListing listing = {.target = target, .parameters = parameters,
-		.page_size = 1, .concurrency = 1
-	};
-	Stream	   *stream = stream_list(client, resource, &listing);
-	ApiCall    *call;
-	int64		total = 0;
-
-	send_step(stream, 1);
-	call = finish_step(stream, 1);
-	if (api_call_judge(call) != API_REFUSED || !may_be_absent(stream, 1) ||
-		!api_means_absent(client, call))
-	{
-		api_check(call, stream->action);
-		if (!json_object_is_type(call->record, json_type_array))
-			refuse_answer(stream, call, "The answer is not a JSON array");
-		total = api_integer_header(call->exchange, "X-Total");
-		if (total == PG_INT64_MAX)
-			total = -1;			/* no number of rows */
-	}
-	stream_end(stream);
-	return total;
+	return pages_total(client, resource, target, parameters, utc_only);
 }

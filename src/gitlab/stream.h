@@ -14,22 +14,24 @@
 #ifndef GITLAB_PAT_STREAM_H
 #define GITLAB_PAT_STREAM_H
 
-#include "gitlab/call.h"
-#include "gitlab/client.h"
-#include "gitlab/listing.h"
-#include "gitlab/record.h"
-#include "gitlab/resources.h"
+#include "gitlab/pages.h"
+
+typedef struct Stream Stream;
 
 extern Stream *stream_list(ApiClient *client, const Resource *resource,
 						   const StreamListing *listing);
 extern Stream *stream_lookup(ApiClient *client, const Resource *resource,
 							 const ApiTarget *targets, int ntargets,
-							 int concurrency);
+							 int concurrency, bool skips);
+extern void stream_recall(Stream *stream);
 extern void stream_prefetch(Stream *stream);
+extern ApiCall *stream_awaited(Stream *stream);
 extern JsonRecord *stream_next(Stream *stream);
 extern bool stream_rewind(Stream *stream);
+extern List *stream_skipped(const Stream *stream);
 extern void stream_end(Stream *stream);
 extern int64 stream_total(ApiClient *client, const Resource *resource,
-						  const ApiTarget *target, List *parameters);
+						  const ApiTarget *target, List *parameters,
+						  bool utc_only);
 
 #endif							/* GITLAB_PAT_STREAM_H */

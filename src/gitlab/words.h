@@ -15,21 +15,26 @@
 
 #include "compat.h"
 #include "gitlab/call.h"
-#include "gitlab/record.h"
 
 /* Longest text that api_describe() makes, terminator included. */
 #define API_DESCRIPTION_SIZE 1280
 
-/* Calls; none of these raises an error, and the waiting ones say so */
-extern int	api_sqlstate(const ApiCall *call);
+/* Never raise an error. */
 extern void api_describe(ApiCall *call, char *buf, size_t size);
+extern int	api_sqlstate(const ApiCall *call);
+extern bool api_is_plain_refusal(ApiCall *call);
+extern bool api_is_renamed(const ApiCall *call);
+extern bool api_lacks_permission(ApiCall *call);
 
-/* Calls; these raise errors */
+/* A hint in the current memory context, or NULL. */
+extern const char *api_hint(ApiCall *call);
+
+/* Raise errors. */
 extern void api_check(ApiCall *call, const char *action);
-
-extern const char *member_string(JsonRecord *object, const char *name);
-pg_noreturn extern void report_with_hint(ApiCall *call, const char *action,
-										 const char *hint);
-pg_noreturn extern void report_failure(ApiCall *call, const char *action);
+pg_noreturn extern void api_refuse_answer(ApiCall *call, const char *action,
+										  const char *detail);
+pg_noreturn extern void api_report(ApiCall *call, const char *action);
+pg_noreturn extern void api_report_with_hint(ApiCall *call, const char *action,
+											 const char *hint);
 
 #endif							/* GITLAB_PAT_WORDS_H */

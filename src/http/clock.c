@@ -13,12 +13,25 @@
 
 #include "http/clock.h"
 
-/* Monotonic clock in microseconds; waits must not jump with the wall clock. */
-int64
-monotonic_usecs(void)
+static int64
+read_clock(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (int64) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* The time that passes, never 0: waits must not jump with the wall clock. */
+int64
+http_clock(void)
+{
+	return read_clock(CLOCK_MONOTONIC);
+}
+
+/* The CPU time that this thread has taken, which it costs a system call to read. */
+int64
+http_cpu_clock(void)
+{
+	return read_clock(CLOCK_THREAD_CPUTIME_ID);
 }

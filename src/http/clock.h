@@ -10,6 +10,8 @@
 #ifndef GITLAB_PAT_CLOCK_H
 #define GITLAB_PAT_CLOCK_H
 
-extern int64 monotonic_usecs(void);
+/* None of these raises an error. */
+extern int64 http_clock(void);
+extern int64 http_cpu_clock(void);
 
 #endif							/* GITLAB_PAT_CLOCK_H */

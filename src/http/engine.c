@@ -12,7 +12,8 @@
  * Two rules keep libcurl and PostgreSQL's longjmp apart.  No callback that
  * libcurl calls may raise an error: callbacks note what is wrong in the
  * exchange and make libcurl give up.  And interrupts are only serviced in
- * http_wait(), where none of libcurl's frames is on the stack.
+ * http_wait(), where none of libcurl's frames is on the stack.  watch.h says what
+ * ends a call of libcurl that goes on and on.
  *
  * Deadlines are kept here and not by libcurl, because they must only run while
  * an exchange is driven: a look-ahead request of a cursor may lie still for
@@ -24,22 +25,18 @@
  */
 #include "postgres.h"
 
-#include <curl/curl.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 
 #include "compat.h"
 #include "http/clock.h"
 #include "http/engine.h"
-#include "http/exchange.h"
 #include "http/memory.h"
-#include "http/request.h"
-#include "http/sockets.h"
 #include "http/transfer.h"
 #include "http/url.h"
-#include "lib/ilist.h"
+#include "http/watch.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/memutils.h"
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "gitlab_pat_fdw needs libcurl 7.87 or later"
@@ -48,8 +45,11 @@
 /* Since 8.16; libcurl may be newer than its headers. */
 #if LIBCURL_VERSION_NUM < 0x081000
 #define CURLMOPT_NETWORK_CHANGED ((CURLMoption) (CURLOPTTYPE_LONG + 17))
-#define CURLMNWC_CLEAR_CONNS (1L << 1)
 #endif
+
+/* What CURLMNWC_CLEAR_CONNS is to libcurl depends on its version, too. */
+#define CLEAR_CONNECTIONS_8_16 (1L << 0)
+#define CLEAR_CONNECTIONS_8_20 (1L << 1)
 
 /* Connections kept open at most: as many as `concurrency` can ask for. */
 #define MAX_IDLE_CONNECTIONS 32L
@@ -62,6 +62,25 @@
 
 /* Socket events taken from one wait; what is left comes with the next. */
 #define MAX_EVENTS 64
+
+/* How long ready sockets are served when somebody has asked to stop, in us. */
+#define MAX_SERVING_USECS 20000
+
+/* An answer from which on it is worth while to give memory back, in bytes. */
+#define LARGE_ANSWER (1024 * 1024)
+
+/*
+ * What libcurl opens besides connections: a pair of sockets to wake a multi handle
+ * with, and a pair for the thread that looks up a name.
+ */
+#define MULTI_DESCRIPTORS 2
+#define LOOKUP_DESCRIPTORS 2
+
+/* Descriptors that are left for the waiting itself. */
+#define SPARE_DESCRIPTORS 2
+
+/* All clients of the session, those that were used last at the end. */
+static dlist_head clients = DLIST_STATIC_INIT(clients);
 
 /* What pg_stat_activity shows; http_client_create() names them. */
 static uint32 transfer_wait_event = PG_WAIT_EXTENSION;
@@ -81,9 +100,29 @@ static uint32 back_off_wait_event = PG_WAIT_EXTENSION;
 static void
 forget_closed(HttpClient *client)
 {
+	long		flag =
+		curl_version_info(CURLVERSION_NOW)->version_num >= 0x081400 ?
+		CLEAR_CONNECTIONS_8_20 : CLEAR_CONNECTIONS_8_16;
+
 	if (poll(client->open.fds, client->open.nfds, 0) > 0)
-		(void) curl_multi_setopt(client->multi, CURLMOPT_NETWORK_CHANGED,
-								 CURLMNWC_CLEAR_CONNS);
+		(void) curl_multi_setopt(client->multi, CURLMOPT_NETWORK_CHANGED, flag);
+}
+
+/* Whether a connection is being made. */
+static bool
+is_connecting(HttpClient *client)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &client->transfers)
+	{
+		const HttpTransfer *transfer = dlist_container(HttpTransfer, link,
+													   iter.cur);
+
+		if (transfer->state == TRANSFER_ACTIVE && transfer->tunneling)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -97,10 +136,16 @@ multi_act(HttpClient *client, curl_socket_t sockfd, int mask)
 	sigset_t	saved;
 	int			running;
 
+	Assert(client->multi != NULL);
+	client->turn++;
 	sigfillset(&all);
+	watch_begin(&client->open, &all, is_connecting(client));
 	pthread_sigmask(SIG_SETMASK, &all, &saved);
-	(void) curl_multi_socket_action(client->multi, sockfd, mask, &running);
+	if (curl_multi_socket_action(client->multi, sockfd, mask, &running) != CURLM_OK)
+		client->damaged = true;
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	if (watch_end())
+		client->cut = true;
 }
 
 
@@ -119,8 +164,8 @@ on_socket(CURL *easy, curl_socket_t sockfd, int what, void *arg, void *unused)
 	(void) easy;
 	(void) unused;
 	if (what == CURL_POLL_REMOVE)
-		remove_socket(&client->waited, sockfd);
-	else if (!set_socket(&client->waited, sockfd, events))
+		sockets_remove(&client->waited, sockfd);
+	else if (!sockets_set(&client->waited, sockfd, events))
 		return -1;
 	return 0;
 }
@@ -132,8 +177,150 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 
 	(void) multi;
 	client->timer_due = timeout_ms < 0 ? -1 :
-		monotonic_usecs() + (int64) timeout_ms * 1000;
+		http_clock() + (int64) timeout_ms * 1000;
 	return 0;
+}
+
+
+/* ----------
+ * Descriptors.  PostgreSQL has to know how many there are, for it shares the
+ * process's limit between its own files and everybody else's.  It may log while it
+ * counts them, which is nothing for a callback of libcurl's: so they are reserved
+ * before libcurl is entered.
+ * ----------
+ */
+
+static int
+used_descriptors(HttpClient *client)
+{
+	int			used = client->open.nfds;
+	dlist_iter	iter;
+
+	if (client->multi)
+		used += MULTI_DESCRIPTORS;
+	dlist_foreach(iter, &client->transfers)
+	{
+		const HttpTransfer *transfer = dlist_container(HttpTransfer, link,
+													   iter.cur);
+
+		if (transfer->state == TRANSFER_ACTIVE && !transfer->connected)
+			used += LOOKUP_DESCRIPTORS;
+	}
+	return used;
+}
+
+/* Gives back what was reserved beyond this. */
+static void
+release_descriptors(HttpClient *client, int wanted)
+{
+	while (client->reserved > wanted)
+	{
+		ReleaseExternalFD();
+		client->reserved--;
+	}
+}
+
+/* Closes all that a client has open and does not use. */
+static void
+client_close(HttpClient *client)
+{
+	Assert(dlist_is_empty(&client->transfers));
+	curl_multi_cleanup(client->multi);
+	client->multi = NULL;
+	client->timer_due = -1;
+	release_descriptors(client, 0);
+}
+
+/*
+ * Begins anew after libcurl has run out of memory, once it has no request any more.
+ * It may have lost track of a socket, and would then wait in vain for another one of
+ * the same number.
+ */
+static void
+client_mend(HttpClient *client)
+{
+	dlist_iter	iter;
+
+	if (!client->damaged)
+		return;
+	dlist_foreach(iter, &client->transfers)
+	{
+		if (dlist_container(HttpTransfer, link, iter.cur)->state == TRANSFER_ACTIVE)
+			return;
+	}
+	curl_multi_cleanup(client->multi);
+	client->multi = NULL;
+	client->timer_due = -1;
+	client->waited.nfds = 0;
+	client->damaged = false;
+}
+
+/* Closes what some other client has open, the one idle for longest. */
+static bool
+give_up_idle(const HttpClient *client)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &clients)
+	{
+		HttpClient *other = dlist_container(HttpClient, link, iter.cur);
+
+		if (other != client && other->multi &&
+			dlist_is_empty(&other->transfers))
+		{
+			client_close(other);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Reserves descriptors until the client has so many.  False: there are none. */
+static bool
+reserve_descriptors(HttpClient *client, int wanted)
+{
+	while (client->reserved < wanted)
+	{
+		if (AcquireExternalFD())
+			client->reserved++;
+		else if (!give_up_idle(client))
+			return false;
+	}
+	return true;
+}
+
+/* Reserves what one more attempt may open.  False: there is too little. */
+static bool
+reserve_attempt(HttpClient *client)
+{
+	int			wanted = used_descriptors(client) + LOOKUP_DESCRIPTORS + 1;
+	bool		good;
+
+	if (client->multi == NULL)
+		wanted += MULTI_DESCRIPTORS;
+	good = reserve_descriptors(client, wanted + SPARE_DESCRIPTORS);
+	release_descriptors(client, wanted);
+	return good;
+}
+
+/* Makes the multi handle, which has all that is open.  False: no memory. */
+static bool
+client_open(HttpClient *client)
+{
+	if (client->multi)
+		return true;
+	client->multi = curl_multi_init();
+	if (client->multi &&
+		curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+		curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client) == CURLM_OK &&
+		curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+		curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client) == CURLM_OK &&
+		curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS,
+						  MAX_IDLE_CONNECTIONS) == CURLM_OK)
+		return true;
+	curl_multi_cleanup(client->multi);
+	client->multi = NULL;
+	return false;
 }
 
 
@@ -163,6 +350,8 @@ attempt_over(HttpTransfer *transfer, HttpFailure failure)
 	exchange->failure = failure;
 	exchange->duration = transfer->driven;
 	exchange->waited += transfer->driven;
+	if (failure == HTTP_ANSWERED)
+		exchange->client->answered = http_clock();
 
 	delay = exchange->policy ? exchange->policy(exchange) : -1;
 	if (delay < 0)
@@ -173,7 +362,20 @@ attempt_over(HttpTransfer *transfer, HttpFailure failure)
 		return;
 	}
 	transfer->back_off = (int64) delay * 1000;
-	transfer->resume_at = monotonic_usecs() + transfer->back_off;
+	transfer->resume_at = http_clock() + transfer->back_off;
+}
+
+/* Makes libcurl's handle for the request. */
+static void
+transfer_prepare(HttpTransfer *transfer)
+{
+	transfer->easy = curl_easy_init();
+	transfer->target = http_url_target(transfer->url);
+	if (transfer->easy == NULL || transfer->target == NULL ||
+		transfer_set_options(transfer) != CURLE_OK)
+		transfer->broken = true;
+	if (transfer->target)
+		transfer->exchange->target = transfer->target;
 }
 
 /* Begins an attempt. */
@@ -181,46 +383,47 @@ static void
 attempt_begin(HttpTransfer *transfer)
 {
 	HttpExchange *exchange = transfer->exchange;
+	HttpClient *client = exchange->client;
+	HttpFailure failure;
 
+	Assert(transfer->state == TRANSFER_QUEUED ||
+		   transfer->state == TRANSFER_BACKING_OFF);
 	exchange->waited += transfer->back_off;
 	exchange->attempts++;
 	exchange->sent = false;
 	exchange->resent = false;
 	exchange->slept = false;
 	exchange->status = 0;
-	free_zeroed(exchange->data, exchange->length);
+	memory_free_zeroed(exchange->data, exchange->length);
 	exchange->data = NULL;
 	exchange->length = 0;
 	transfer->capacity = 0;
 	transfer->back_off = 0;
 	transfer->body_offset = 0;
-	transfer->header_bytes = 0;
+	transfer_forget_answer(transfer);
 	transfer->connected = false;
-	transfer->limit = 0;
 	transfer->driven = 0;
 	transfer->error[0] = '\0';
 
-	if (transfer->easy == NULL)
+	dlist_delete(&client->link);
+	dlist_push_tail(&clients, &client->link);
+	client_mend(client);
+	if (transfer->broken || !reserve_attempt(client))
+		failure = transfer->broken ? HTTP_NO_MEMORY : HTTP_NO_DESCRIPTORS;
+	else if (!client_open(client))
+		failure = HTTP_NO_MEMORY;
+	else
 	{
-		transfer->easy = curl_easy_init();
-		if (transfer->easy == NULL || set_request_options(transfer) != CURLE_OK)
-			transfer->broken = true;
-		transfer->target = url_target(transfer->url);
-		if (transfer->target == NULL)
-			transfer->broken = true;
-		else
-			exchange->target = transfer->target;
+		forget_closed(client);
+		transfer_choose_connection(transfer, http_clock() - client->answered);
+		if (curl_multi_add_handle(client->multi, transfer->easy) == CURLM_OK)
+		{
+			transfer->state = TRANSFER_ACTIVE;
+			return;
+		}
+		failure = HTTP_NO_MEMORY;
 	}
-	forget_closed(exchange->client);
-	if (transfer->broken ||
-		curl_multi_add_handle(exchange->client->multi,
-							  transfer->easy) != CURLM_OK)
-	{
-		transfer->state = TRANSFER_BACKING_OFF;
-		attempt_over(transfer, HTTP_NO_MEMORY);
-		return;
-	}
-	transfer->state = TRANSFER_ACTIVE;
+	attempt_over(transfer, failure);
 }
 
 /* Takes what libcurl has finished. */
@@ -243,9 +446,13 @@ collect_finished(HttpClient *client)
 		(void) curl_easy_getinfo(msg->easy_handle, CURLINFO_RESPONSE_CODE,
 								 &status);
 		Assert(transfer != NULL);
+		if (code == CURLE_OUT_OF_MEMORY)
+			client->damaged = true;
 		transfer->exchange->status = (int) status;
-		if (transfer->limit > 0)
-			set_error(transfer, "The limit is %d bytes", transfer->limit);
+		if (client->cut && code != CURLE_OK)
+			transfer_refuse_busy(transfer, MAX_CALL_USECS);
+		if (transfer->refusal != HTTP_ANSWERED)
+			strlcpy(transfer->error, transfer->reason, sizeof(transfer->error));
 		else if (code == CURLE_SEND_FAIL_REWIND)
 			strlcpy(transfer->error,
 					"The server closed the connection while the request was sent",
@@ -253,8 +460,11 @@ collect_finished(HttpClient *client)
 		else if (code != CURLE_OK && transfer->error[0] == '\0')
 			strlcpy(transfer->error, curl_easy_strerror(code),
 					sizeof(transfer->error));
-		attempt_over(transfer, classify(code, transfer));
+		if (code == CURLE_PEER_FAILED_VERIFICATION)
+			transfer_note_certificate(transfer);
+		attempt_over(transfer, transfer_failure(code, transfer));
 	}
+	client->cut = false;
 }
 
 
@@ -267,7 +477,7 @@ collect_finished(HttpClient *client)
 static void
 resume_clock(HttpClient *client)
 {
-	int64		now = monotonic_usecs();
+	int64		now = http_clock();
 
 	if (now - client->clock > SLEPT_USECS)
 	{
@@ -304,9 +514,10 @@ time_left(const HttpTransfer *transfer, int *limit)
 static long
 client_turn(HttpClient *client)
 {
-	int64		now = monotonic_usecs();
+	int64		now = http_clock();
 	int64		elapsed = now - client->clock;
 	int64		next = PG_INT64_MAX;
+	bool		begun = false;
 	dlist_mutable_iter iter;
 
 	client->clock = now;
@@ -322,27 +533,35 @@ client_turn(HttpClient *client)
 		client->timer_due = -1;
 		multi_act(client, CURL_SOCKET_TIMEOUT, 0);
 	}
-	collect_finished(client);
+	if (client->multi)
+		collect_finished(client);
 
 	dlist_foreach_modify(iter, &client->transfers)
 	{
 		HttpTransfer *transfer = dlist_container(HttpTransfer, link, iter.cur);
 		int			limit;
 
-		if (transfer->state == TRANSFER_BACKING_OFF)
+		if (transfer->state == TRANSFER_BACKING_OFF &&
+			transfer->resume_at > now)
+			next = Min(next, transfer->resume_at - now);
+		else if (transfer->state != TRANSFER_ACTIVE)
 		{
-			if (transfer->resume_at <= now)
+			/*
+			 * One at a time: to connect takes libcurl some ms of CPU time,
+			 * and it would do so for all within one call.
+			 */
+			if (!begun)
 				attempt_begin(transfer);
-			else
-				next = Min(next, transfer->resume_at - now);
+			begun = true;
+			next = 0;
 		}
 		else
 		{
 			if (time_left(transfer, &limit) <= 0)
 			{
-				set_error(transfer, transfer->connected ?
-						  "No complete answer within %d ms" :
-						  "No connection within %d ms", limit);
+				transfer_set_error(transfer, transfer->connected ?
+								   "No complete answer within %d ms" :
+								   "No connection within %d ms", limit);
 				attempt_over(transfer, transfer->connected ?
 							 HTTP_TIMED_OUT : HTTP_CANNOT_CONNECT);
 				/* it may be tried again */
@@ -354,6 +573,7 @@ client_turn(HttpClient *client)
 		}
 	}
 
+	release_descriptors(client, used_descriptors(client));
 	if (client->timer_due >= 0)
 		next = Min(next, Max(client->timer_due - now, 0));
 	if (next == PG_INT64_MAX)
@@ -371,33 +591,30 @@ find_finished(HttpExchange **exchanges, int nexchanges)
 	return -1;
 }
 
-/* Is anything under way, or are there only back-offs? */
+/* The wait event of a client's transfers, or if it has none, of back-offs. */
 static uint32
-wait_event(HttpClient *client)
+wait_event(const HttpClient *client)
 {
 	return client->waited.nfds > 0 ? transfer_wait_event : back_off_wait_event;
 }
 
-/* Waits for sockets, latch or timeout_ms, and lets libcurl act. */
-static void
-client_wait(HttpClient *client, long timeout_ms)
+/*
+ * Whether somebody has asked to stop, and the sockets that are ready have been
+ * served for a while.  What has arrived is taken all the same, for an answer
+ * that is there should not be told as a lost one; but a hostile server's
+ * sockets are always ready.
+ */
+static bool
+must_stop(int64 begun)
 {
-	WaitEventSet *set;
-	WaitEvent	events[MAX_EVENTS];
-	int			n;
+	return (QueryCancelPending || ProcDiePending) &&
+		http_clock() - begun > MAX_SERVING_USECS;
+}
 
-	if (timeout_ms == 0)
-		return;
-
-	/*
-	 * A set of its own for each wait: libcurl closes and opens sockets as it
-	 * likes, and a set can't forget a descriptor.
-	 */
-	set = compat_wait_event_set(client->waited.nfds + 2);
-	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	if (IsUnderPostmaster)
-		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
-						  NULL);
+/* Adds what libcurl waits for on behalf of a client. */
+static void
+add_sockets(WaitEventSet *set, HttpClient *client)
+{
 	for (int i = 0; i < client->waited.nfds; i++)
 	{
 		uint32		flags = 0;
@@ -407,12 +624,46 @@ client_wait(HttpClient *client, long timeout_ms)
 		if (client->waited.fds[i].events & POLLOUT)
 			flags |= WL_SOCKET_WRITEABLE;
 		if (flags)
-			AddWaitEventToSet(set, flags, client->waited.fds[i].fd, NULL, NULL);
+			AddWaitEventToSet(set, flags, client->waited.fds[i].fd, NULL,
+							  client);
 	}
-	n = WaitEventSetWait(set, timeout_ms, events, MAX_EVENTS,
-						 wait_event(client));
+}
+
+/* Waits for sockets of clients, latch or timeout_ms, and lets libcurl act. */
+static void
+clients_wait(HttpClient **waiting, int nwaiting, long timeout_ms)
+{
+	WaitEventSet *set;
+	WaitEvent	events[MAX_EVENTS];
+	uint32		event = back_off_wait_event;
+	int64		begun;
+	int			nfds = 0;
+	int			n;
+
+	if (timeout_ms == 0)
+		return;
+	for (int i = 0; i < nwaiting; i++)
+	{
+		nfds += waiting[i]->waited.nfds;
+		if (waiting[i]->waited.nfds > 0)
+			event = wait_event(waiting[i]);
+	}
+
+	/*
+	 * A set of its own for each wait: libcurl closes and opens sockets as it
+	 * likes, and a set can't forget a descriptor.
+	 */
+	set = compat_wait_event_set(nfds + 2);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	if (IsUnderPostmaster)
+		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+						  NULL);
+	for (int i = 0; i < nwaiting; i++)
+		add_sockets(set, waiting[i]);
+	n = WaitEventSetWait(set, timeout_ms, events, MAX_EVENTS, event);
 	FreeWaitEventSet(set);
 
+	begun = http_clock();
 	for (int i = 0; i < n; i++)
 	{
 		int			mask = 0;
@@ -423,12 +674,15 @@ client_wait(HttpClient *client, long timeout_ms)
 			mask |= CURL_CSELECT_IN;
 		if (events[i].events & WL_SOCKET_WRITEABLE)
 			mask |= CURL_CSELECT_OUT;
-		if (mask)
-			multi_act(client, events[i].fd, mask);
+		if (mask && !must_stop(begun))
+			multi_act(events[i].user_data, events[i].fd, mask);
 	}
 }
 
-/* The same with poll(2), for where a WaitEventSet may not be made. */
+/*
+ * Waits for a client's sockets or timeout_ms, and lets libcurl act: with
+ * poll(2), for where a WaitEventSet may not be made.
+ */
 static void
 client_poll(HttpClient *client, long timeout_ms)
 {
@@ -438,6 +692,7 @@ client_poll(HttpClient *client, long timeout_ms)
 		int			mask;
 	}			ready[MAX_EVENTS];
 	int			nready = 0;
+	int64		begun;
 	int			rc;
 
 	if (timeout_ms < 0 || timeout_ms > QUIET_SLICE_MS)
@@ -461,37 +716,83 @@ client_poll(HttpClient *client, long timeout_ms)
 			((revents & (POLLERR | POLLHUP | POLLNVAL)) ? CURL_CSELECT_ERR : 0);
 		nready++;
 	}
-	for (int i = 0; i < nready; i++)
+	begun = http_clock();
+	for (int i = 0; i < nready && !must_stop(begun); i++)
 		multi_act(client, ready[i].fd, ready[i].mask);
 }
 
 /*
- * Waits until one of the exchanges is finished, and returns its index.  All
- * must be of one client; all transfers of that client make progress meanwhile.
- * Services interrupts: so it may raise whatever CHECK_FOR_INTERRUPTS() does.
+ * Takes what has arrived, before a wait ends without an answer: a latch that is set
+ * hides what sockets have.  Returns the index of a finished exchange, or -1.
+ */
+static int
+take_arrived(HttpClient *client, HttpExchange **exchanges, int nexchanges)
+{
+	client_poll(client, 0);
+	(void) client_turn(client);
+	return find_finished(exchanges, nexchanges);
+}
+
+/* The clients of exchanges, each once; returns how many. */
+static int
+distinct_clients(HttpExchange **exchanges, int nexchanges, HttpClient **found)
+{
+	int			n = 0;
+
+	for (int i = 0; i < nexchanges; i++)
+	{
+		int			j = 0;
+
+		while (j < n && found[j] != exchanges[i]->client)
+			j++;
+		if (j == n)
+			found[n++] = exchanges[i]->client;
+	}
+	return n;
+}
+
+/*
+ * Waits until one of at most MAX_WAITING exchanges is finished, and returns its
+ * index.  All transfers of their clients make progress meanwhile.  Services
+ * interrupts: so it may raise whatever CHECK_FOR_INTERRUPTS() does; but not between
+ * an answer's arrival and its return, which would make it a lost one.
  */
 int
 http_wait(HttpExchange **exchanges, int nexchanges)
 {
-	HttpClient *client = exchanges[0]->client;
+	HttpClient *waiting[MAX_WAITING];
+	int			nwaiting;
 
-	resume_clock(client);
+	Assert(nexchanges > 0 && nexchanges <= MAX_WAITING);
+	nwaiting = distinct_clients(exchanges, nexchanges, waiting);
+	for (int i = 0; i < nwaiting; i++)
+		resume_clock(waiting[i]);
 	for (;;)
 	{
-		long		timeout_ms;
-		int			i;
+		long		timeout_ms = -1;
+		int			finished;
 
+		for (int i = 0; i < nwaiting; i++)
+		{
+			long		turn_ms = client_turn(waiting[i]);
+
+			if (turn_ms >= 0 && (timeout_ms < 0 || turn_ms < timeout_ms))
+				timeout_ms = turn_ms;
+		}
+		if ((finished = find_finished(exchanges, nexchanges)) >= 0)
+			return finished;
+		for (int i = 0; i < nwaiting && (QueryCancelPending || ProcDiePending); i++)
+			if ((finished = take_arrived(waiting[i], exchanges, nexchanges)) >= 0)
+				return finished;
 		CHECK_FOR_INTERRUPTS();
-		timeout_ms = client_turn(client);
-		if ((i = find_finished(exchanges, nexchanges)) >= 0)
-			return i;
-		client_wait(client, timeout_ms);
+		clients_wait(waiting, nwaiting, timeout_ms);
 	}
 }
 
 /*
- * The same where nothing may be raised.  give_up is asked at least every
- * 100 ms; once it says so, -1 is returned and the exchanges stay as they are.
+ * Waits until one of several exchanges of one client is finished, and returns
+ * its index, where nothing may be raised.  give_up is asked at least every 100
+ * ms; once it says so, -1 is returned and the exchanges stay as they are.
  */
 int
 http_wait_quietly(HttpExchange **exchanges, int nexchanges,
@@ -508,7 +809,7 @@ http_wait_quietly(HttpExchange **exchanges, int nexchanges,
 		if ((i = find_finished(exchanges, nexchanges)) >= 0)
 			return i;
 		if (give_up(arg))
-			return -1;
+			return take_arrived(client, exchanges, nexchanges);
 		client_poll(client, timeout_ms);
 	}
 }
@@ -524,15 +825,11 @@ client_cleanup(void *arg)
 {
 	HttpClient *client = arg;
 
-	Assert(dlist_is_empty(&client->transfers));
-	curl_multi_cleanup(client->multi);
+	client_close(client);
+	dlist_delete(&client->link);
 	curl_url_cleanup(client->base);
-	for (struct curl_slist *h = client->headers; h; h = h->next)
-		explicit_bzero(h->data, strlen(h->data));
-	for (struct curl_slist *h = client->body_headers; h; h = h->next)
-		explicit_bzero(h->data, strlen(h->data));
-	curl_slist_free_all(client->headers);
-	curl_slist_free_all(client->body_headers);
+	http_free_headers(client->headers);
+	http_free_headers(client->body_headers);
 	free(client->waited.fds);
 	free(client->open.fds);
 }
@@ -576,26 +873,20 @@ http_client_create(MemoryContext context, const HttpSettings *settings)
 	client->settings.tls_ca_file = copy_or_null(settings->tls_ca_file);
 	client->settings.tls_cert_file = copy_or_null(settings->tls_cert_file);
 	client->settings.tls_key_file = copy_or_null(settings->tls_key_file);
+	dlist_push_tail(&clients, &client->link);
 	dlist_init(&client->transfers);
-	client->clock = monotonic_usecs();
+	client->clock = http_clock();
 	client->timer_due = -1;
 	client->callback.func = client_cleanup;
 	client->callback.arg = client;
 	MemoryContextRegisterResetCallback(context, &client->callback);
 
-	client->multi = curl_multi_init();
 	client->base = curl_url();
-	if (client->multi == NULL || client->base == NULL ||
-		curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket) ||
-		curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client) ||
-		curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer) ||
-		curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client) ||
-		curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS,
-						  MAX_IDLE_CONNECTIONS) ||
-		!prepare_base(client, settings->base_url, settings->path_prefix) ||
-		!prepare_headers(client, settings->bearer))
+	if (client->base == NULL ||
+		!http_prepare_base(client, settings->base_url, settings->path_prefix) ||
+		!http_prepare_headers(client, settings->bearer))
 		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
+				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("could not prepare libcurl")));
 
 	MemoryContextSwitchTo(saved);
@@ -619,8 +910,10 @@ http_start(HttpExchange *exchange)
 
 	/* the time that the client lay idle is none of this transfer's */
 	resume_clock(client);
+	Assert(exchange->transfer->state == TRANSFER_NEW);
+	transfer_prepare(exchange->transfer);
 	dlist_push_tail(&client->transfers, &exchange->transfer->link);
-	attempt_begin(exchange->transfer);
+	exchange->transfer->state = TRANSFER_QUEUED;
 }
 
 /*
@@ -636,7 +929,8 @@ http_last_attempt(HttpExchange *exchange)
 	exchange->policy = NULL;
 	if (transfer->state == TRANSFER_BACKING_OFF)
 		attempt_over(transfer, exchange->failure);
-	else if (transfer->state == TRANSFER_ACTIVE && !exchange->sent)
+	else if (transfer->state == TRANSFER_QUEUED ||
+			 (transfer->state == TRANSFER_ACTIVE && !exchange->sent))
 		attempt_over(transfer, HTTP_CANNOT_CONNECT);
 }
 
@@ -645,22 +939,28 @@ void
 http_exchange_free(HttpExchange *exchange)
 {
 	HttpTransfer *transfer = exchange->transfer;
+	bool		large;
 
 	transfer_detach(transfer);
-	if (transfer->state == TRANSFER_ACTIVE ||
-		transfer->state == TRANSFER_BACKING_OFF)
+	if (transfer->state != TRANSFER_NEW &&
+		transfer->state != TRANSFER_FINISHED)
 		dlist_delete(&transfer->link);
 	if (transfer->easy)
 		curl_easy_cleanup(transfer->easy);
 	curl_url_cleanup(transfer->url);
 	if (exchange->attachment && exchange->attachment_free)
 		exchange->attachment_free(exchange->attachment);
-	free_zeroed(exchange->data, exchange->length);
-	free_zeroed(transfer->body, transfer->body_length);
+	large = transfer->capacity >= LARGE_ANSWER;
+	memory_free_zeroed(exchange->data, exchange->length);
+	memory_free_zeroed(transfer->body, transfer->body_length);
+	http_free_headers(transfer->headers);
 	free(transfer->target);
 	free(transfer);
 	free(exchange);
+	if (large)
+		memory_give_back();
 }
+
 
 /* libcurl's version and TLS backend, as "7.88.1 (OpenSSL/3.0.20)". */
 const char *

@@ -20,14 +20,19 @@
 #define GITLAB_PAT_ENGINE_H
 
 #include "http/exchange.h"
+#include "http/request.h"
 
 extern const char *http_library_version(void);
 
 extern HttpClient *http_client_create(MemoryContext context,
 									  const HttpSettings *settings);
+
 extern void http_start(HttpExchange *exchange);
 extern void http_last_attempt(HttpExchange *exchange);
 extern void http_exchange_free(HttpExchange *exchange);
+
+/* The most exchanges that http_wait() takes: of several scans, or of one. */
+#define MAX_WAITING 32
 
 extern int	http_wait(HttpExchange **exchanges, int nexchanges);
 extern int	http_wait_quietly(HttpExchange **exchanges, int nexchanges,

@@ -33,13 +33,14 @@ typedef enum HttpFailure
 {
 	HTTP_ANSWERED,				/* it did: see status */
 	HTTP_CANNOT_CONNECT,
-	HTTP_UNTRUSTED,				/* the server's certificate is no good */
+	HTTP_UNTRUSTED,				/* the server's certificate is not trusted */
 	HTTP_TLS_FAILED,			/* what else trying again would not mend */
 	HTTP_LOST,					/* the connection went away */
 	HTTP_TIMED_OUT,
 	HTTP_TOO_LARGE,				/* body or headers beyond the limit */
-	HTTP_UNREADABLE,			/* not HTTP, or a coding that is broken */
-	HTTP_NO_MEMORY
+	HTTP_UNREADABLE,			/* not HTTP, or what is not accepted of it */
+	HTTP_NO_MEMORY,
+	HTTP_NO_DESCRIPTORS			/* too many files and sockets are open */
 } HttpFailure;
 
 typedef struct HttpExchange HttpExchange;
@@ -81,8 +82,10 @@ struct HttpExchange
 	int64		duration;		/* us that the last attempt was driven */
 	int64		waited;			/* us spent waiting, all attempts */
 	const char *error;			/* libcurl's words on the failure, or "" */
+	const char *certificate;	/* the names of the one that was refused, or
+								 * "" */
 
-	struct HttpTransfer *transfer;	/* this folder's own */
+	struct HttpTransfer *transfer;	/* engine.c's own */
 };
 
 #endif							/* GITLAB_PAT_EXCHANGE_H */

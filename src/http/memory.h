@@ -10,6 +10,10 @@
 #ifndef GITLAB_PAT_MEMORY_H
 #define GITLAB_PAT_MEMORY_H
 
-extern void free_zeroed(char *data, size_t length);
+#include "compat.h"
+
+pg_noreturn extern void memory_report_exhausted(void);
+extern void memory_free_zeroed(char *data, size_t length);
+extern void memory_give_back(void);
 
 #endif							/* GITLAB_PAT_MEMORY_H */

@@ -12,12 +12,16 @@
  */
 #include "postgres.h"
 
-#include <curl/curl.h>
-
-#include "http/exchange.h"
+#include "http/memory.h"
 #include "http/request.h"
 #include "http/transfer.h"
 #include "http/url.h"
+
+
+/* ----------
+ * What requests of a client share
+ * ----------
+ */
 
 static bool
 append_header(struct curl_slist **list, const char *header)
@@ -30,9 +34,18 @@ append_header(struct curl_slist **list, const char *header)
 	return true;
 }
 
+/* Frees headers, of which one has a credential. */
+void
+http_free_headers(struct curl_slist *headers)
+{
+	for (struct curl_slist *h = headers; h; h = h->next)
+		explicit_bzero(h->data, strlen(h->data));
+	curl_slist_free_all(headers);
+}
+
 /* The headers that every request carries, and those of one with a body. */
 bool
-prepare_headers(HttpClient *client, const char *bearer)
+http_prepare_headers(HttpClient *client, const char *bearer)
 {
 	size_t		size = strlen(bearer) + sizeof("Authorization: Bearer ");
 	char	   *header = palloc(size);
@@ -52,7 +65,8 @@ prepare_headers(HttpClient *client, const char *bearer)
 
 /* The URL that each request's URL begins with. */
 bool
-prepare_base(HttpClient *client, const char *base_url, const char *prefix)
+http_prepare_base(HttpClient *client, const char *base_url,
+				  const char *prefix)
 {
 	char	   *path = NULL;
 	char	   *joined;
@@ -71,6 +85,12 @@ prepare_base(HttpClient *client, const char *base_url, const char *prefix)
 	curl_free(path);
 	return good;
 }
+
+
+/* ----------
+ * One request
+ * ----------
+ */
 
 /*
  * Makes an exchange.  method must be a string constant; path goes below the
@@ -112,6 +132,7 @@ http_exchange_create(HttpClient *client, const char *method, const char *path)
 	exchange->target = "";
 	exchange->transfer = transfer;
 	exchange->error = transfer->error;
+	exchange->certificate = transfer->certificate;
 	transfer->exchange = exchange;
 	transfer->url = url;
 	transfer->state = TRANSFER_NEW;
@@ -134,6 +155,27 @@ http_add_parameter(HttpExchange *exchange, const char *name, const char *value)
 	free(pair);
 }
 
+/*
+ * Has a request without a body sent with another credential than the client's,
+ * which is copied.
+ */
+void
+http_set_bearer(HttpExchange *exchange, const char *bearer)
+{
+	HttpTransfer *transfer = exchange->transfer;
+	size_t		size = strlen(bearer) + sizeof("Authorization: Bearer ");
+	char	   *header = malloc(size);
+
+	Assert(transfer->body == NULL);
+	if (header)
+		snprintf(header, size, "Authorization: Bearer %s", bearer);
+	if (header == NULL ||
+		!append_header(&transfer->headers, "Accept: application/json") ||
+		!append_header(&transfer->headers, header))
+		transfer->broken = true;
+	memory_free_zeroed(header, size);
+}
+
 /* Gives the request a body, which is copied and zeroed after use. */
 void
 http_set_body(HttpExchange *exchange, const char *body)
@@ -145,6 +187,12 @@ http_set_body(HttpExchange *exchange, const char *body)
 	if (transfer->body == NULL)
 		transfer->broken = true;
 }
+
+
+/* ----------
+ * The headers of an answer
+ * ----------
+ */
 
 /*
  * The value of a header of the last answer, or NULL.  It belongs to the
@@ -189,8 +237,8 @@ http_link_parameter(HttpExchange *exchange, const char *relation,
 
 		if (found && (next == NULL || found < next))
 		{
-			char	   *value = url_parameter(pnstrdup(link + 1, end - link - 1),
-											  name);
+			char	   *value = http_url_parameter(pnstrdup(link + 1, end - link - 1),
+												   name);
 
 			return value ? value : pstrdup("");
 		}

@@ -9,13 +9,24 @@
  */
 #include "postgres.h"
 
-#include <poll.h>
-
 #include "http/sockets.h"
+#include "port/atomics.h"
+
+/*
+ * Tells signal handlers whether they may look at a set.  The compiler must not move
+ * the changes to where they may.
+ */
+static void
+set_changing(SocketSet *set, bool changing)
+{
+	pg_compiler_barrier();
+	set->changing = changing;
+	pg_compiler_barrier();
+}
 
 /* Adds a socket to a set, or changes what is waited for on it. */
 bool
-set_socket(SocketSet *set, int sockfd, short events)
+sockets_set(SocketSet *set, int sockfd, short events)
 {
 	int			i;
 
@@ -25,29 +36,40 @@ set_socket(SocketSet *set, int sockfd, short events)
 	if (i == set->max_fds)
 	{
 		int			more = set->max_fds + 16;
-		struct pollfd *fds = realloc(set->fds, more * sizeof(struct pollfd));
+		struct pollfd *fds;
 
+		set_changing(set, true);
+		fds = realloc(set->fds, more * sizeof(struct pollfd));
+		if (fds)
+		{
+			set->fds = fds;
+			set->max_fds = more;
+		}
+		set_changing(set, false);
 		if (fds == NULL)
 			return false;
-		set->fds = fds;
-		set->max_fds = more;
 	}
-	if (i == set->nfds)
-		set->nfds++;
+	set_changing(set, true);
 	set->fds[i].fd = sockfd;
 	set->fds[i].events = events;
 	set->fds[i].revents = 0;
+	if (i == set->nfds)
+		set->nfds++;
+	set_changing(set, false);
 	return true;
 }
 
+/* Removes a socket, if it is in the set. */
 void
-remove_socket(SocketSet *set, int sockfd)
+sockets_remove(SocketSet *set, int sockfd)
 {
 	for (int i = 0; i < set->nfds; i++)
 	{
 		if (set->fds[i].fd == sockfd)
 		{
+			set_changing(set, true);
 			set->fds[i] = set->fds[--set->nfds];
+			set_changing(set, false);
 			return;
 		}
 	}

@@ -12,15 +12,20 @@
 #ifndef GITLAB_PAT_SOCKETS_H
 #define GITLAB_PAT_SOCKETS_H
 
+#include <poll.h>
+#include <signal.h>
+
 /* Some sockets, and what is waited for on each; malloc'ed. */
 typedef struct SocketSet
 {
 	struct pollfd *fds;
 	int			nfds;
 	int			max_fds;
+	volatile	sig_atomic_t changing;	/* signal handlers must not look */
 } SocketSet;
 
-extern bool set_socket(SocketSet *set, int sockfd, short events);
-extern void remove_socket(SocketSet *set, int sockfd);
+/* Neither raises an error; the first one returns false when memory is short. */
+extern bool sockets_set(SocketSet *set, int sockfd, short events);
+extern void sockets_remove(SocketSet *set, int sockfd);
 
 #endif							/* GITLAB_PAT_SOCKETS_H */

@@ -11,8 +11,8 @@
 
 #include <arpa/inet.h>
 #include <curl/curl.h>
-#include <sys/socket.h>
 
+#include "http/memory.h"
 #include "http/url.h"
 
 /* Writes percent-escapes as RFC 3986 wants them; libcurl's versions differ. */
@@ -24,9 +24,12 @@ upcase_escapes(char *text)
 			p[i] = pg_ascii_toupper((unsigned char) p[i]);
 }
 
-/* Path and query of the request, for messages and logs. */
+/*
+ * Path and query of a request, for messages and logs; malloc'ed, or NULL when
+ * memory is short.
+ */
 char *
-url_target(CURLU *url)
+http_url_target(CURLU *url)
 {
 	char	   *path = NULL;
 	char	   *query = NULL;
@@ -51,7 +54,7 @@ url_target(CURLU *url)
 
 /* The value of a parameter of a URL's query, palloc'ed, or NULL. */
 char *
-url_parameter(const char *url, const char *name)
+http_url_parameter(const char *url, const char *name)
 {
 	CURLU	   *u = curl_url();
 	char	   *query = NULL;
@@ -152,9 +155,7 @@ http_check_url(const char *url, bool proxy, bool *plain, bool *loopback)
 	HttpUrlProblem problem;
 
 	if (u == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		memory_report_exhausted();
 	*plain = *loopback = false;
 	if (curl_url_set(u, CURLUPART_URL, url,
 					 proxy ? flags | CURLU_DEFAULT_SCHEME : flags) != CURLUE_OK)
@@ -165,6 +166,60 @@ http_check_url(const char *url, bool proxy, bool *plain, bool *loopback)
 	return problem;
 }
 
+/*
+ * A base URL in the form that all ways of writing it share: without the port that
+ * the scheme has anyway, and without slashes at its end.
+ */
+char *
+http_normal_url(const char *url)
+{
+	CURLU	   *u = curl_url();
+	char	   *host = NULL;
+	char	   *whole = NULL;
+	char	   *normal;
+
+	if (u == NULL)
+		memory_report_exhausted();
+	if (curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK &&
+		curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK)
+	{
+		for (char *c = host; *c; c++)
+			*c = pg_ascii_tolower(*c);
+		(void) curl_url_set(u, CURLUPART_HOST, host, 0);
+		(void) curl_url_get(u, CURLUPART_URL, &whole, CURLU_NO_DEFAULT_PORT);
+	}
+	normal = pstrdup(whole ? whole : url);
+	for (size_t n = strlen(normal); n > 0 && normal[n - 1] == '/'; n--)
+		normal[n - 1] = '\0';
+	curl_free(host);
+	curl_free(whole);
+	curl_url_cleanup(u);
+	return normal;
+}
+
+/*
+ * Whether a proxy's URL has a path.  libcurl takes that of a SOCKS proxy on
+ * "localhost" for the name of a Unix socket, which it would connect to as the
+ * server's user.
+ */
+bool
+http_proxy_has_path(const char *url)
+{
+	CURLU	   *u = curl_url();
+	char	   *path = NULL;
+	bool		found;
+
+	if (u == NULL)
+		memory_report_exhausted();
+	(void) curl_url_set(u, CURLUPART_URL, url,
+						CURLU_NON_SUPPORT_SCHEME | CURLU_DEFAULT_SCHEME);
+	(void) curl_url_get(u, CURLUPART_PATH, &path, 0);
+	found = path && strcmp(path, "/") != 0 && path[0] != '\0';
+	curl_free(path);
+	curl_url_cleanup(u);
+	return found;
+}
+
 /* Percent-encodes one segment of a path; the result is palloc'ed. */
 char *
 http_escape_segment(const char *segment)
@@ -173,9 +228,7 @@ http_escape_segment(const char *segment)
 	char	   *result;
 
 	if (escaped == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		memory_report_exhausted();
 	result = pstrdup(escaped);
 	curl_free(escaped);
 	return result;

@@ -12,7 +12,7 @@
 #ifndef GITLAB_PAT_URL_H
 #define GITLAB_PAT_URL_H
 
-#include <curl/curl.h>
+struct Curl_URL;				/* libcurl's CURLU */
 
 /* How a URL is refused by http_check_url(). */
 typedef enum HttpUrlProblem
@@ -24,11 +24,15 @@ typedef enum HttpUrlProblem
 	HTTP_URL_EXTRA				/* has a query or a fragment */
 } HttpUrlProblem;
 
+/* Raise an error when memory is short; what they return is palloc'ed. */
 extern HttpUrlProblem http_check_url(const char *url, bool proxy,
 									 bool *plain, bool *loopback);
+extern char *http_normal_url(const char *url);
+extern bool http_proxy_has_path(const char *url);
 extern char *http_escape_segment(const char *segment);
+extern char *http_url_parameter(const char *url, const char *name);
 
-extern char *url_target(CURLU *url);
-extern char *url_parameter(const char *url, const char *name);
+/* Raises no error; what it returns is malloc'ed. */
+extern char *http_url_target(struct Curl_URL *url);
 
 #endif							/* GITLAB_PAT_URL_H */

@@ -12,33 +12,26 @@
 #include <limits.h>
 
 #include "access/htup_details.h"
-#include "gitlab/call.h"
-#include "gitlab/client.h"
-#include "gitlab/record.h"
-#include "gitlab/words.h"
+#include "change/transaction.h"
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "foreign/foreign.h"
 #include "funcapi.h"
-#include "http/engine.h"
-#include "http/request.h"
-#include "sql/functions.h"
+#include "gitlab/call.h"
+#include "gitlab/client.h"
 #include "gitlab/jsonc.h"
+#include "gitlab/words.h"
+#include "http/engine.h"
+#include "http/memory.h"
 #include "nodes/parsenodes.h"
+#include "sql/functions.h"
 #include "tcop/utility.h"
-#include "change/transaction.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
-/*
- * A listing for a user that can't exist tells what the credential may see: to
- * administrators GitLab says 404, to others 401.
- */
-#define PROBE_PATH "/personal_access_tokens"
-#define IMPOSSIBLE_USER "0"
 
 PG_FUNCTION_INFO_V1(gitlab_pat_fdw_version);
 PG_FUNCTION_INFO_V1(gitlab_pat_self);
@@ -58,6 +51,17 @@ gitlab_pat_fdw_version(PG_FUNCTION_ARGS)
 											  json_c_version())));
 }
 
+/* Whether the server is this extension's, whatever its wrapper is called. */
+bool
+function_is_our_server(const ForeignServer *server)
+{
+	ForeignDataWrapper *fdw = GetForeignDataWrapper(server->fdwid);
+	const char *handler = OidIsValid(fdw->fdwhandler) ?
+		get_func_name(fdw->fdwhandler) : NULL;
+
+	return handler && strcmp(handler, "gitlab_pat_fdw_handler") == 0;
+}
+
 /*
  * The server of that name, for a function.  Raises an error if there is none,
  * if it is another wrapper's, or if the caller has no USAGE on it.
@@ -66,15 +70,12 @@ ForeignServer *
 function_server(const char *name)
 {
 	ForeignServer *server = GetForeignServerByName(name, false);
-	ForeignDataWrapper *fdw = GetForeignDataWrapper(server->fdwid);
-	const char *handler = OidIsValid(fdw->fdwhandler) ?
-		get_func_name(fdw->fdwhandler) : NULL;
 	AclResult	result = compat_server_aclcheck(server->serverid, GetUserId(),
 												ACL_USAGE);
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FOREIGN_SERVER, server->servername);
-	if (handler == NULL || strcmp(handler, "gitlab_pat_fdw_handler") != 0)
+	if (!function_is_our_server(server))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("server \"%s\" does not belong to gitlab_pat_fdw",
@@ -83,16 +84,15 @@ function_server(const char *name)
 }
 
 /*
- * Refuses a CALL of a procedure that commits where that is not possible, or
- * where it would commit what is not its own.  why is a sentence.
+ * Refuses a CALL of a procedure that commits where no commit is possible.  why
+ * is a sentence.
  */
 void
-function_check_call(FunctionCallInfo fcinfo, const char *procedure,
-					const char *why)
+function_check_nonatomic(FunctionCallInfo fcinfo, const char *procedure,
+						 const char *why)
 {
 	CallContext *context = fcinfo->context && IsA(fcinfo->context, CallContext) ?
 		(CallContext *) fcinfo->context : NULL;
-	char	   *command = psprintf("CALL %s()", procedure);
 
 	if (context == NULL || context->atomic)
 		ereport(ERROR,
@@ -101,6 +101,20 @@ function_check_call(FunctionCallInfo fcinfo, const char *procedure,
 						procedure),
 				 errdetail("%s", why),
 				 errhint("CALL it as a statement of its own.")));
+}
+
+/*
+ * Refuses a CALL of a procedure that commits and changes GitLab where that is
+ * not possible, or where it would commit what is not its own.  why is a
+ * sentence.
+ */
+void
+function_check_call(FunctionCallInfo fcinfo, const char *procedure,
+					const char *why)
+{
+	char	   *command = psprintf("CALL %s()", procedure);
+
+	function_check_nonatomic(fcinfo, procedure, why);
 	PreventCommandIfReadOnly(command);
 	PreventCommandDuringRecovery(command);
 	if (transaction_any())
@@ -111,35 +125,22 @@ function_check_call(FunctionCallInfo fcinfo, const char *procedure,
 				 errhint("COMMIT first.")));
 }
 
-/* Does the credential see the tokens of all users? */
-static bool
-sees_all_tokens(ApiClient *client)
+/*
+ * A token as a row of the token table, without its secret: values and nulls for
+ * all of the table's columns, in order.  Raises an error for a field of the wrong
+ * type.
+ */
+void
+function_token_row(JsonRecord *record, Datum *values, bool *nulls)
 {
-	ApiCall    *call = api_call_create(api_connection(client), "GET",
-									   PROBE_PATH, NULL);
-	bool		result;
-
-	if (call == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	api_adopt(client, call);
-	http_add_parameter(call->exchange, "user_id", IMPOSSIBLE_USER);
-	http_add_parameter(call->exchange, "per_page", "1");
-	api_call_start(call);
-	api_wait(&call, 1);
-	/* 403: the scopes don't even allow a listing */
-	if (api_call_judge(call) == API_REFUSED &&
-		(call->exchange->status == 401 || call->exchange->status == 403 ||
-		 api_is_absent(call)))
-		result = call->exchange->status == 404;
-	else
+	for (int i = 0; i < resource_tokens->nfields; i++)
 	{
-		api_check(call, "find out what the API token may see");
-		result = false;
+		const ResourceField *field = &resource_tokens->fields[i];
+
+		nulls[i] = true;
+		if (!(field->flags & FIELD_SECRET))
+			values[i] = record_datum(resource_tokens, field, record, &nulls[i]);
 	}
-	api_call_free(call);
-	return result;
 }
 
 /* The credential in use: the columns of the token table, and what it sees. */
@@ -158,16 +159,8 @@ gitlab_pat_self(PG_FUNCTION_ARGS)
 		elog(ERROR, "unexpected result type of gitlab_pat_self()");
 	values = palloc0(sizeof(Datum) * desc->natts);
 	nulls = palloc0(sizeof(bool) * desc->natts);
-	for (int i = 0; i < resource_tokens->nfields; i++)
-	{
-		const ResourceField *field = &resource_tokens->fields[i];
-
-		nulls[i] = true;
-		if (!(field->flags & FIELD_SECRET))
-			values[i] = resource_datum(resource_tokens, field, call->record,
-									   &nulls[i]);
-	}
-	values[desc->natts - 1] = BoolGetDatum(sees_all_tokens(client));
+	function_token_row(call->record, values, nulls);
+	values[desc->natts - 1] = BoolGetDatum(api_sees_all(client));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
 }

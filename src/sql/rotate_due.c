@@ -1,16 +1,13 @@
 /*-------------------------------------------------------------------------
  *
- * rotatedue.c
- *	  CALL gitlab_pat_rotate_due(): policy as data.
+ * rotate_due.c
+ *	  CALL gitlab_pat_rotate_due(): a job that rotates what is due, by a table.
  *
- * A table says which token is delivered into which variables, and how many days
- * before its expiry it is due.  Each token that is due is rotated and delivered
- * in a transaction of its own, and what came of it is written down; then comes
- * the next one.  That is why this is a procedure in C: a variable is written at
- * commit, and PL/pgSQL cannot go on after a commit that failed.
- *
- * All that it does to GitLab it does in SQL, through the foreign tables and with
- * the rights of its caller.
+ * What the job does is written in PL/pgSQL, in the extension's script, where an
+ * administrator can read it: gitlab_pat_rotate_due_run().  This file does what
+ * PL/pgSQL can't: it checks that the tables are what they are taken for, holds a
+ * lock that no SQL can take and that ends with the call whatever happens, learns
+ * GitLab's time, and tells whether two names mean one project or group.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -18,28 +15,39 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "foreign/foreign.h"
 #include "funcapi.h"
-#include "sql/functions.h"
+#include "gitlab/client.h"
+#include "gitlab/option.h"
+#include "gitlab/recent.h"
+#include "gitlab/warnings.h"
+#include "gitlab/words.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
+#include "nodes/params.h"
+#include "sql/functions.h"
+#include "mb/pg_wchar.h"
 #include "storage/lock.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/date.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/regproc.h"
-#include "utils/resowner.h"
+#include "utils/timestamp.h"
 
-/* Sessions that rotate by the same table exclude each other by this lock. */
-#define ADVISORY_CLASS 0x67706174	/* "gpat" */
+/*
+ * The fourth field of the lock's tag.  SQL's advisory functions set 1 or 2, so
+ * that no login role can keep a job from running by taking its lock.
+ */
+#define JOB_LOCK 0x6770			/* "gp" */
 
-PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due);
+#define TOKENS_HINT "The foreign tables that IMPORT FOREIGN SCHEMA makes have all columns."
 
 /* The parameters of the procedure, by their numbers. */
 enum
@@ -50,438 +58,414 @@ enum
 	ARG_DRY_RUN,
 	ARG_TOKENS,
 	ARG_USERS,
-	ARG_VARIABLES
+	ARG_VARIABLES,
+	ARG_ROTATED,				/* with FAILED and LEFT_OVER, the results */
+	ARG_FAILED,
+	ARG_LEFT_OVER,
+	ARG_KEEP_OLD,
+	ARG_GROUP_VARIABLES
 };
 
-/* A call of the procedure. */
-typedef struct Rotations
+/* What a call works with. */
+typedef struct Job
 {
-	MemoryContext context;		/* outlives the transactions */
-	char	   *deliveries;		/* tables, qualified and quoted */
-	char	   *log;			/* or NULL */
-	char	   *tokens;
-	char	   *users;
-	char	   *variables;
-	int32		lifetime;		/* days */
-	bool		dry_run;
-	int			rotated;		/* or due, in a dry run */
-	int			failed;
-	char	   *first_failure;
-} Rotations;
+	Oid			deliveries;
+	Oid			log;
+	Oid			tokens;
+	Oid			users;			/* InvalidOid: not needed */
+	Oid			variables;		/* likewise */
+	Oid			group_variables;	/* likewise */
+	TableSettings *settings;	/* of tokens */
+	const char *container;		/* the column of tokens that names what they
+								 * are in; or NULL */
+	bool		needs_owner;	/* tokens are told apart by their owners */
+} Job;
 
-/* A token that is to be delivered. */
-typedef struct Delivery
-{
-	char	   *owner;
-	char	   *token_name;
-	Datum		projects;		/* text[], as long as the other two */
-	Datum		variables;
-	Datum		scopes;
-	bool		found;			/* there is such a token */
-	int64		id;
-	int64		new_id;
-	char	   *problem;		/* why it can't be rotated, or NULL */
-} Delivery;
+/* How deep this session is in calls of the procedure. */
+static int	running_jobs = 0;
+
+PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due_1_2);
+PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due_begin);
+PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due_container);
 
 
 /* ----------
- * What the caller has said
+ * The tables
  * ----------
  */
 
-static char *
-table_name(Oid relid)
+static bool
+has_column(Oid relid, const char *name)
 {
-	char	   *name = get_rel_name(relid);
+	return get_attnum(relid, name) != InvalidAttrNumber;
+}
+
+/* Raises an error unless a table has some columns.  hint is a sentence. */
+static void
+check_columns(Oid relid, const char *const *columns, int ncolumns,
+			  const char *hint)
+{
+	const char *name = get_rel_name(relid);
 
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("there is no table with OID %u", relid)));
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  name);
+	for (int i = 0; i < ncolumns; i++)
+		if (!has_column(relid, columns[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("\"%s\" has no column \"%s\"", name, columns[i]),
+					 errhint("%s", hint)));
 }
 
-/* The table that an argument names, or else the one of that name. */
-static char *
-table_argument(FunctionCallInfo fcinfo, int argument, const char *name)
+static void
+check_deliveries(const Job *job)
+{
+	static const char *const columns[] = {"token_name", "variable", "days"};
+	static const char *const owner[] = {"owner"};
+	static const char *const container[] = {"token_container"};
+	static const char hint[] = "It needs the columns token_name, owner, project or group_path, variable and days.";
+
+	check_columns(job->deliveries, columns, lengthof(columns), hint);
+	if (job->needs_owner)
+		check_columns(job->deliveries, owner, 1, hint);
+	if (job->container)
+		check_columns(job->deliveries, container, 1,
+					  psprintf("The column names the project or group of each token of \"%s\".",
+							   get_rel_name(job->tokens)));
+	if (!has_column(job->deliveries, "project") &&
+		!has_column(job->deliveries, "group_path"))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("\"%s\" has neither of the columns \"project\" and \"group_path\"",
+						get_rel_name(job->deliveries)),
+				 errhint("%s", hint)));
+}
+
+static void
+check_log(const Job *job)
+{
+	static const char *const columns[] = {"at", "owner", "token_name", "old_id",
+		"new_id", "outcome", "message", "fingerprint",
+	"revoke_after"};
+	static const char *const container[] = {"token_container"};
+
+	check_columns(job->log, columns, lengthof(columns),
+				  "It needs the columns at, owner, token_name, old_id, new_id, outcome, message, fingerprint and revoke_after. For a log of version 1.1: ALTER TABLE ... ADD fingerprint text, ADD revoke_after timestamptz.");
+	if (job->container)
+		check_columns(job->log, container, 1,
+					  "ALTER TABLE ... ADD token_container text.");
+}
+
+/*
+ * The foreign table that an argument names, or else the one of that name in the
+ * search path.  Raises an error if there is none, unless that is allowed.
+ */
+static Oid
+foreign_table(FunctionCallInfo fcinfo, int argument, const char *name,
+			  bool needed)
 {
 	Oid			relid;
 
 	if (!PG_ARGISNULL(argument))
-		return table_name(PG_GETARG_OID(argument));
-	if (name == NULL)
-		return NULL;
+		return PG_GETARG_OID(argument);
+	if (!needed)
+		return InvalidOid;
 	relid = RelnameGetRelid(name);
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("there is no table \"%s\" in the search path", name),
 				 errhint("Let IMPORT FOREIGN SCHEMA make it, or name another one as an argument.")));
-	return table_name(relid);
+	return relid;
 }
 
-/* Raises an error unless a table has some columns. */
-static void
-check_columns(Oid relid, const char *const *columns, int ncolumns)
+/*
+ * The settings of a foreign table.  Raises an error if it isn't one of this
+ * extension.
+ */
+static TableSettings *
+table_settings(Oid relid, const char *what)
 {
-	StringInfoData all;
+	const char *name = get_rel_name(relid);
+	const char *handler = NULL;
 
-	initStringInfo(&all);
-	for (int i = 0; i < ncolumns; i++)
-		appendStringInfo(&all, "%s%s", i > 0 ? ", " : "", columns[i]);
-	for (int i = 0; i < ncolumns; i++)
-		if (get_attnum(relid, columns[i]) == InvalidAttrNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("\"%s\" has no column \"%s\"", get_rel_name(relid),
-							columns[i]),
-					 errhint("It needs the columns %s.", all.data)));
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no table with OID %u", relid)));
+	if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+	{
+		ForeignServer *server = GetForeignServer(GetForeignTable(relid)->serverid);
+		ForeignDataWrapper *fdw = GetForeignDataWrapper(server->fdwid);
+
+		if (OidIsValid(fdw->fdwhandler))
+			handler = get_func_name(fdw->fdwhandler);
+	}
+	if (handler == NULL || strcmp(handler, "gitlab_pat_fdw_handler") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a foreign table of gitlab_pat_fdw", name),
+				 errhint("Name the foreign table of %s as an argument.", what)));
+	return option_table(relid);
+}
+
+/* Checks that a foreign table is of a resource. */
+static TableSettings *
+check_resource(Oid relid, const char *resource, const char *what)
+{
+	TableSettings *settings = table_settings(relid, what);
+
+	if (strcmp(settings->resource->name, resource) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("foreign table \"%s\" is not a table of %s",
+						get_rel_name(relid), what),
+				 errdetail("Its resource is \"%s\", and \"%s\" is needed.",
+						   settings->resource->name, resource)));
+	return settings;
+}
+
+pg_noreturn static void
+refuse_tokens(const Job *job, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("foreign table \"%s\" is not a table of tokens that can be delivered",
+					get_rel_name(job->tokens)),
+			 errdetail("%s", detail)));
+}
+
+/*
+ * Checks the table of tokens, and learns how a token is told: by a project or
+ * group, by its owner, or both.
+ */
+static void
+read_tokens(Job *job)
+{
+	static const char *const columns[] = {"id", "name", "active", "expires_at",
+	"token", "user_id"};
+	const Resource *resource;
+
+	job->settings = table_settings(job->tokens, "tokens");
+	resource = job->settings->resource;
+	if (resource->kind != RESOURCE_TOKENS)
+		refuse_tokens(job, psprintf("Its resource is \"%s\".", resource->name));
+	check_columns(job->tokens, columns, lengthof(columns), TOKENS_HINT);
+	job->needs_owner = resource->containers[0] == NULL;
+	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
+	{
+		const char *name = resource->containers[i];
+
+		if (strcmp(name, "user_id") == 0)
+			job->needs_owner = true;
+		else if (strcmp(name, "project") == 0 ||
+				 strcmp(name, "group_path") == 0)
+			job->container = name;
+		else
+			refuse_tokens(job, psprintf("Its tokens also need a condition on the column \"%s\".", name));
+	}
+	if (job->container)
+		check_columns(job->tokens, &job->container, 1, TOKENS_HINT);
 }
 
 static void
-read_arguments(FunctionCallInfo fcinfo, Rotations *rotations)
+read_arguments(FunctionCallInfo fcinfo, Job *job)
 {
-	static const char *const of_deliveries[] = {"token_name", "owner", "project",
-	"variable", "environment_scope", "days"};
-	static const char *const of_log[] = {"at", "owner", "token_name", "old_id",
-	"new_id", "outcome", "message"};
+	TableSettings *users;
 
 	if (PG_ARGISNULL(ARG_DELIVERIES) || PG_ARGISNULL(ARG_LIFETIME) ||
 		PG_ARGISNULL(ARG_DRY_RUN))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("\"deliveries\", \"lifetime\" and \"dry_run\" must not be null")));
-	rotations->deliveries = table_argument(fcinfo, ARG_DELIVERIES, NULL);
-	rotations->log = table_argument(fcinfo, ARG_LOG, NULL);
-	rotations->tokens = table_argument(fcinfo, ARG_TOKENS,
-									   "gitlab_personal_access_tokens");
-	rotations->users = table_argument(fcinfo, ARG_USERS, "gitlab_users");
-	rotations->variables = table_argument(fcinfo, ARG_VARIABLES,
-										  "gitlab_project_variables");
-	rotations->lifetime = PG_GETARG_INT32(ARG_LIFETIME);
-	rotations->dry_run = PG_GETARG_BOOL(ARG_DRY_RUN);
-	check_columns(PG_GETARG_OID(ARG_DELIVERIES), of_deliveries,
-				  lengthof(of_deliveries));
-	if (rotations->log)
-		check_columns(PG_GETARG_OID(ARG_LOG), of_log, lengthof(of_log));
-	if (rotations->lifetime < 1)
+	if (PG_ARGISNULL(ARG_LOG))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("\"log\" must not be null"),
+				 errdetail("The log tells later runs which tokens are delivered, and which are left over."),
+				 errhint("CREATE TABLE token_rotations (at timestamptz, owner text, token_name text, token_container text, old_id bigint, new_id bigint, outcome text, message text, fingerprint text, revoke_after timestamptz); and name it as \"log\".")));
+	if (PG_GETARG_INT32(ARG_LIFETIME) < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"lifetime\" must be at least one day")));
+	job->deliveries = PG_GETARG_OID(ARG_DELIVERIES);
+	job->log = PG_GETARG_OID(ARG_LOG);
+	job->tokens = foreign_table(fcinfo, ARG_TOKENS,
+								"gitlab_personal_access_tokens", true);
+	read_tokens(job);
+	check_deliveries(job);
+	check_log(job);
+	job->users = foreign_table(fcinfo, ARG_USERS, "gitlab_users",
+							   has_column(job->deliveries, "owner"));
+	job->variables = foreign_table(fcinfo, ARG_VARIABLES,
+								   "gitlab_project_variables",
+								   has_column(job->deliveries, "project"));
+	job->group_variables = foreign_table(fcinfo, ARG_GROUP_VARIABLES,
+										 "gitlab_group_variables",
+										 has_column(job->deliveries, "group_path"));
+	if (OidIsValid(job->users))
+	{
+		users = check_resource(job->users, "users", "users");
+		if (users->serverid != job->settings->serverid)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("foreign tables \"%s\" and \"%s\" are of different servers",
+							get_rel_name(job->tokens),
+							get_rel_name(job->users)),
+					 errhint("Name tokens and users of one server as arguments.")));
+	}
+	if (OidIsValid(job->variables))
+		check_resource(job->variables, "project_variables",
+					   "variables of projects");
+	if (OidIsValid(job->group_variables))
+		check_resource(job->group_variables, "group_variables",
+					   "variables of groups");
 }
 
 
 /* ----------
- * SQL
+ * What the body is told
  * ----------
  */
 
-/* Runs a statement and returns how many rows it gave, which SPI_tuptable has. */
-static int64
-run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
+/*
+ * Asks GitLab for its time, which decides what is due, and for the credential's
+ * id, or 0 if that is no token.  Raises an error if GitLab refuses the
+ * credential.
+ */
+static TimestampTz
+ask_gitlab(Oid serverid, int64 *self_id)
 {
-	int			result = SPI_execute_with_args(sql, nargs, types, values, nulls,
-											   false, 0);
+	ApiClient  *client = api_open(serverid, GetUserId());
+	ApiCall    *call = api_client_call(client, "GET", SELF_PATH);
+	int64		now;
 
-	if (result < 0)
-		elog(ERROR, "SPI_execute_with_args failed: %s",
-			 SPI_result_code_string(result));
-	return (int64) SPI_processed;
+	api_call_start(call);
+	api_wait(&call, 1);
+	*self_id = 0;
+	/* 400: a credential of OAuth, which is no token */
+	if (!(api_verdict(call) == API_DONE && record_id(call->record, self_id)) &&
+		api_refusal(call) != REFUSAL_REQUEST)
+	{
+		api_call_free(call);
+		call = api_get_self(client);
+		(void) record_id(call->record, self_id);
+	}
+	if (api_verdict(call) == API_DONE)
+		(void) api_note_self(call);
+	now = api_date(call);
+	api_call_free(call);
+	if (now < 0)
+		return GetCurrentTimestamp();
+	return time_t_to_timestamptz((pg_time_t) now);
 }
 
+/* Appends a member of a JSON object; NULL is left out. */
+static void
+append_text(StringInfo json, const char *name, const char *value)
+{
+	if (value == NULL)
+		return;
+	appendStringInfoChar(json, json->len > 1 ? ',' : ' ');
+	escape_json(json, name);
+	appendStringInfoChar(json, ':');
+	escape_json(json, value);
+}
+
+static void
+append_table(StringInfo json, const char *name, Oid relid)
+{
+	if (OidIsValid(relid))
+		append_text(json, name,
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+											   get_rel_name(relid)));
+}
+
+/* The server of a foreign table. */
+static void
+append_server(StringInfo json, const char *name, Oid relid)
+{
+	if (OidIsValid(relid))
+		append_text(json, name,
+					GetForeignServer(GetForeignTable(relid)->serverid)->servername);
+}
+
+/* A time as text that any session reads alike. */
 static char *
-text_result(uint64 row, int column)
+utc_text(TimestampTz time)
 {
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+	int			year;
+	int			month;
+	int			day;
+	int64		days = time / USECS_PER_DAY;
+	int64		seconds = (time % USECS_PER_DAY) / USECS_PER_SEC;
+
+	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	return psprintf("%04d-%02d-%02d %02d:%02d:%02d+00", year, month, day,
+					(int) (seconds / SECS_PER_HOUR),
+					(int) (seconds % SECS_PER_HOUR / SECS_PER_MINUTE),
+					(int) (seconds % SECS_PER_MINUTE));
 }
 
+/* Whether this table may replace expired tokens. */
+static bool
+replaces_expired(Oid tokens)
+{
+	const char *value = option_value(GetForeignTable(tokens)->options,
+									 "replace_expired");
+	bool		result = false;
+
+	return value && parse_bool(value, &result) && result;
+}
+
+/*
+ * All that the body needs to know, as JSON.  schema, quoted, is where its parts
+ * are.
+ */
 static Datum
-array_result(const Rotations *rotations, uint64 row, int column)
+body_settings(FunctionCallInfo fcinfo, const Job *job, const char *schema)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(SPI_tuptable->vals[row],
-									  SPI_tuptable->tupdesc, column, &isnull);
-	MemoryContext saved = MemoryContextSwitchTo(rotations->context);
+	ForeignServer *server = GetForeignServer(job->settings->serverid);
+	StringInfoData json;
+	int64		self_id;
+	TimestampTz now = ask_gitlab(server->serverid, &self_id);
 
-	value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-	MemoryContextSwitchTo(saved);
-	return value;
-}
-
-/*
- * The deliveries that are due, or can't be told.  Of several active tokens of one
- * name, that one counts which works the longest: it is what was delivered last.
- */
-static List *
-find_due(const Rotations *rotations)
-{
-	static const char *const query =
-		"WITH wanted AS ("
-		"SELECT owner, token_name, max(days) AS days,"
-		" array_agg(project ORDER BY project, variable, scope) AS projects,"
-		" array_agg(variable ORDER BY project, variable, scope) AS variables,"
-		" array_agg(scope ORDER BY project, variable, scope) AS scopes"
-		" FROM (SELECT owner::text, token_name::text, project::text,"
-		" variable::text, coalesce(environment_scope::text, '*') AS scope,"
-		" max(days)::int AS days FROM %s GROUP BY 1, 2, 3, 4, 5) places"
-		" GROUP BY 1, 2) "
-		"SELECT w.owner, w.token_name, w.projects, w.variables, w.scopes,"
-		" t.id, u.id IS NULL AS ownerless"
-		" FROM wanted w LEFT JOIN %s u ON u.username = w.owner"
-		" LEFT JOIN (SELECT DISTINCT ON (user_id, name) id, user_id, name,"
-		" expires_at FROM %s WHERE active"
-		" ORDER BY user_id, name, expires_at DESC NULLS FIRST, id DESC) t"
-		" ON t.user_id = u.id AND t.name = w.token_name"
-		" WHERE t.id IS NULL"
-		" OR t.expires_at <= (now() AT TIME ZONE 'UTC')::date + w.days"
-		" ORDER BY t.expires_at, w.owner, w.token_name";
-	List	   *due = NIL;
-	int64		n = run(psprintf(query, rotations->deliveries, rotations->users,
-								 rotations->tokens), 0, NULL, NULL, NULL);
-
-	for (int64 i = 0; i < n; i++)
-	{
-		MemoryContext saved = MemoryContextSwitchTo(rotations->context);
-		Delivery   *delivery = palloc0(sizeof(Delivery));
-		char	   *owner = text_result(i, 1);
-		char	   *token_name = text_result(i, 2);
-		char	   *id = text_result(i, 6);
-
-		delivery->owner = owner ? pstrdup(owner) : NULL;
-		delivery->token_name = token_name ? pstrdup(token_name) : NULL;
-		delivery->projects = array_result(rotations, i, 3);
-		delivery->variables = array_result(rotations, i, 4);
-		delivery->scopes = array_result(rotations, i, 5);
-		delivery->found = id != NULL;
-		if (id)
-			delivery->id = DatumGetInt64(DirectFunctionCall1(int8in,
-															 CStringGetDatum(id)));
-		else if (strcmp(text_result(i, 7), "t") == 0)
-			delivery->problem = psprintf("there is no user \"%s\"",
-										 owner ? owner : "");
-		else
-			delivery->problem = psprintf("user \"%s\" has no active token \"%s\"",
-										 owner, token_name ? token_name : "");
-		due = lappend(due, delivery);
-		MemoryContextSwitchTo(saved);
-	}
-	return due;
-}
-
-/* Raises an error if one of the variables is not there to be written. */
-static void
-check_variables(const Rotations *rotations, const Delivery *delivery)
-{
-	static const char *const query =
-		"SELECT string_agg(format('\"%%s\" (%%s) of \"%%s\"', p.variable,"
-		" p.scope, p.project), ', ')"
-		" FROM unnest($1, $2, $3) AS p(project, variable, scope)"
-		" LEFT JOIN %s v ON v.project = p.project AND v.key = p.variable"
-		" AND v.environment_scope = p.scope WHERE v.key IS NULL";
-	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
-	Datum		values[] = {delivery->projects, delivery->variables,
-	delivery->scopes};
-	char	   *missing;
-
-	run(psprintf(query, rotations->variables), 3, types, values, NULL);
-	missing = text_result(0, 1);
-	if (missing)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("there is no variable %s", missing),
-				 errhint("INSERT it first; the first value does not matter.")));
-}
-
-/* Creates the new token and queues its delivery. */
-static void
-rotate(const Rotations *rotations, Delivery *delivery)
-{
-	static const char *const query =
-		"WITH new AS ("
-		"UPDATE %s SET expires_at = (now() AT TIME ZONE 'UTC')::date + $4"
-		" WHERE id = $5 RETURNING id, token) "
-		"UPDATE %s v SET value = new.token"
-		" FROM new, unnest($1, $2, $3) AS p(project, variable, scope)"
-		" WHERE v.project = p.project AND v.key = p.variable"
-		" AND v.environment_scope = p.scope RETURNING new.id";
-	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID,
-	INT8OID};
-	Datum		values[] = {delivery->projects, delivery->variables,
-		delivery->scopes, Int32GetDatum(rotations->lifetime),
-	Int64GetDatum(delivery->id)};
-	int64		places = ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(delivery->projects)),
-										ARR_DIMS(DatumGetArrayTypeP(delivery->projects)));
-	int64		written = run(psprintf(query, rotations->tokens,
-									   rotations->variables),
-							  5, types, values, NULL);
-	bool		isnull;
-
-	if (written != places)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("%lld of %lld variables were found for the new token",
-						(long long) written, (long long) places)));
-	delivery->new_id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-												   SPI_tuptable->tupdesc, 1,
-												   &isnull));
-}
-
-
-/* ----------
- * One delivery
- * ----------
- */
-
-/* Takes the current error out of the way; re-raises what means to stop. */
-static char *
-take_error(const Rotations *rotations)
-{
-	ErrorData  *error;
-	char	   *words;
-
-	MemoryContextSwitchTo(rotations->context);
-	error = CopyErrorData();
-	FlushErrorState();
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		ReThrowError(error);
-	words = error->detail ?
-		psprintf("%s: %s", error->message, error->detail) :
-		pstrdup(error->message);
-	FreeErrorData(error);
-	return words;
-}
-
-/*
- * Checks a delivery and, unless it is a dry run, carries it out, in a
- * subtransaction.  Returns why that failed, or NULL.
- */
-static char *
-attempt(const Rotations *rotations, Delivery *delivery)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *volatile problem = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		check_variables(rotations, delivery);
-		if (!rotations->dry_run)
-			rotate(rotations, delivery);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(rotations->context);
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		problem = take_error(rotations);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return problem;
-}
-
-/* Commits; returns why that failed, in which case all is rolled back. */
-static char *
-try_commit(const Rotations *rotations)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char	   *volatile problem = NULL;
-
-	PG_TRY();
-	{
-		SPI_commit();
-	}
-	PG_CATCH();
-	{
-		problem = take_error(rotations);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return problem;
-}
-
-/* Writes down what came of a delivery, in a transaction of its own. */
-static void
-write_log(const Rotations *rotations, const Delivery *delivery)
-{
-	static const char *const query =
-		"INSERT INTO %s (at, owner, token_name, old_id, new_id, outcome, message)"
-		" VALUES (now(), $1, $2, $3, $4, $5, $6)";
-	const char *outcome = delivery->problem ? "failed" :
-		rotations->dry_run ? "due" : "rotated";
-	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID};
-	Datum		values[] = {
-		CStringGetTextDatum(delivery->owner ? delivery->owner : ""),
-		CStringGetTextDatum(delivery->token_name ? delivery->token_name : ""),
-		Int64GetDatum(delivery->id),
-		Int64GetDatum(delivery->new_id),
-		CStringGetTextDatum(outcome),
-		CStringGetTextDatum(delivery->problem ? delivery->problem : "")
-	};
-	char		nulls[] = "      ";
-
-	if (!delivery->found)
-		nulls[2] = 'n';
-	if (delivery->new_id == 0)
-		nulls[3] = 'n';
-	if (delivery->problem == NULL)
-		nulls[5] = 'n';
-	if (rotations->log)
-	{
-		run(psprintf(query, rotations->log), 6, types, values, nulls);
-		SPI_commit();
-	}
-}
-
-static void
-tell(const Rotations *rotations, const Delivery *delivery)
-{
-	const char *owner = delivery->owner ? delivery->owner : "";
-	const char *name = delivery->token_name ? delivery->token_name : "";
-
-	if (delivery->problem)
-		ereport(WARNING,
-				(errmsg("could not rotate personal access token \"%s\" of user \"%s\"",
-						name, owner),
-				 errdetail("%s", delivery->problem)));
-	else if (rotations->dry_run)
-		ereport(NOTICE,
-				(errmsg("personal access token " INT64_FORMAT " (\"%s\" of user \"%s\") is due",
-						delivery->id, name, owner)));
-	else
-		ereport(NOTICE,
-				(errmsg("personal access token " INT64_FORMAT " (\"%s\" of user \"%s\") was rotated to " INT64_FORMAT " and delivered",
-						delivery->id, name, owner, delivery->new_id)));
-}
-
-static void
-deliver(Rotations *rotations, Delivery *delivery)
-{
-	if (delivery->problem == NULL)
-	{
-		char	   *failed_commit;
-
-		delivery->problem = attempt(rotations, delivery);
-		/* after a failure, too: it revokes what the attempt had created */
-		failed_commit = try_commit(rotations);
-		if (delivery->problem == NULL)
-			delivery->problem = failed_commit;
-		if (delivery->problem)
-			delivery->new_id = 0;
-	}
-	tell(rotations, delivery);
-	write_log(rotations, delivery);
-	if (delivery->problem == NULL)
-		rotations->rotated++;
-	else if (rotations->failed++ == 0)
-		rotations->first_failure =
-			MemoryContextStrdup(rotations->context, delivery->problem);
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	append_text(&json, "schema", schema);
+	append_table(&json, "deliveries", job->deliveries);
+	append_table(&json, "log", job->log);
+	append_table(&json, "tokens", job->tokens);
+	append_table(&json, "users", job->users);
+	append_table(&json, "variables", job->variables);
+	append_table(&json, "group_variables", job->group_variables);
+	append_text(&json, "server", server->servername);
+	append_server(&json, "project_server", job->variables);
+	append_server(&json, "group_server", job->group_variables);
+	append_text(&json, "container_column", job->container);
+	append_text(&json, "needs_owner", job->needs_owner ? "true" : "false");
+	append_text(&json, "native",
+				job->settings->rotation == ROTATION_NATIVE ? "true" : "false");
+	append_text(&json, "replace_expired",
+				replaces_expired(job->tokens) ? "true" : "false");
+	append_text(&json, "now", utc_text(now));
+	append_text(&json, "self_id", psprintf(INT64_FORMAT, self_id));
+	append_text(&json, "lifetime",
+				psprintf("%d", PG_GETARG_INT32(ARG_LIFETIME)));
+	append_text(&json, "dry_run",
+				PG_GETARG_BOOL(ARG_DRY_RUN) ? "true" : "false");
+	append_text(&json, "failed",
+				unpack_sql_state(ERRCODE_GITLAB_DELIVERY_FAILED));
+	append_text(&json, "left_over", unpack_sql_state(ERRCODE_GITLAB_LEFT_OVER));
+	append_text(&json, "stranger", unpack_sql_state(ERRCODE_GITLAB_STRANGER));
+	if (!PG_ARGISNULL(ARG_KEEP_OLD))
+		append_text(&json, "keep_old",
+					DatumGetCString(DirectFunctionCall1(interval_out,
+														PG_GETARG_DATUM(ARG_KEEP_OLD))));
+	appendStringInfoChar(&json, '}');
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
 
@@ -490,25 +474,65 @@ deliver(Rotations *rotations, Delivery *delivery)
  * ----------
  */
 
-/* One session at a time by one table; until the session ends or unlocks. */
 static void
-lock_deliveries(Oid relid)
+set_job_tag(LOCKTAG *tag, Oid deliveries)
 {
-	if (!DatumGetBool(DirectFunctionCall2(pg_try_advisory_lock_int4,
-										  Int32GetDatum(ADVISORY_CLASS),
-										  ObjectIdGetDatum(relid))))
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, deliveries, JOB_LOCK);
+}
+
+/* One session at a time by one table. */
+static void
+lock_job(Oid deliveries)
+{
+	LOCKTAG		tag;
+
+	set_job_tag(&tag, deliveries);
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("another session is rotating by \"%s\"",
-						get_rel_name(relid))));
+						get_rel_name(deliveries)),
+				 errhint("Wait until it has ended; pg_stat_activity shows it.")));
 }
 
 static void
-unlock_deliveries(Oid relid)
+unlock_job(Oid deliveries)
 {
-	(void) DirectFunctionCall2(pg_advisory_unlock_int4,
-							   Int32GetDatum(ADVISORY_CLASS),
-							   ObjectIdGetDatum(relid));
+	LOCKTAG		tag;
+
+	set_job_tag(&tag, deliveries);
+	LockRelease(&tag, ExclusiveLock, true);
+}
+
+/* Runs the body, which commits, and returns its three results. */
+static void
+run_body(const char *schema, Datum settings, Datum *values, bool *nulls)
+{
+	ParamListInfo params = makeParamList(1);
+	SPIExecuteOptions options = {
+		.params = params,
+		.allow_nonatomic = true
+	};
+
+	/*
+	 * Of types that fit exactly, so that no other function fits better that
+	 * somebody may have created in that schema.
+	 */
+	char	   *command = psprintf("CALL %s.gitlab_pat_rotate_due_run($1, NULL::pg_catalog.int4, NULL::pg_catalog.int4, NULL::pg_catalog.int4)",
+								   schema);
+	int			result;
+
+	params->params[0].value = settings;
+	params->params[0].isnull = false;
+	params->params[0].pflags = PARAM_FLAG_CONST;
+	params->params[0].ptype = JSONBOID;
+	result = SPI_execute_extended(command, &options);
+	if (result != SPI_OK_UTILITY || SPI_processed != 1)
+		elog(ERROR, "gitlab_pat_rotate_due_run() failed: %s",
+			 SPI_result_code_string(result));
+	for (int i = 0; i < 3; i++)
+		values[i] = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+								  i + 1, &nulls[i]);
 }
 
 /*
@@ -517,57 +541,104 @@ unlock_deliveries(Oid relid)
  * that was not done should be seen to have failed.
  */
 Datum
-gitlab_pat_rotate_due(PG_FUNCTION_ARGS)
+gitlab_pat_rotate_due_1_2(PG_FUNCTION_ARGS)
 {
-	Rotations	rotations = {0};
+	Job			job = {0};
 	MemoryContext context = CurrentMemoryContext;
-	Oid			relid;
+	const char *schema = quote_identifier(get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid)));
 	TupleDesc	desc;
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	Datum		values[3];
+	bool		nulls[3];
 
 	function_check_call(fcinfo, "gitlab_pat_rotate_due",
 						"It commits after each token.");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "unexpected result type of gitlab_pat_rotate_due()");
-	/* the portal's, which lives as long as the call */
-	rotations.context = AllocSetContextCreate(PortalContext,
-											  "gitlab_pat_fdw rotations",
-											  ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(rotations.context);
-	read_arguments(fcinfo, &rotations);
-	relid = PG_GETARG_OID(ARG_DELIVERIES);
+	read_arguments(fcinfo, &job);
+	if (!PG_GETARG_BOOL(ARG_DRY_RUN))
+		option_check_writable();
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
+	MemoryContextSwitchTo(context);
 
-	lock_deliveries(relid);
+	lock_job(job.deliveries);
+	running_jobs++;
+	recent_begin_job();
 	PG_TRY();
 	{
-		List	   *due;
-		ListCell   *lc;
+		Datum		settings = body_settings(fcinfo, &job, schema);
 
-		due = find_due(&rotations);
-		foreach(lc, due)
-			deliver(&rotations, lfirst(lc));
+		/* the body does so anew in each of its transactions */
+		(void) set_config_option("search_path", "pg_catalog, pg_temp",
+								 PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		run_body(schema, settings, values, nulls);
 	}
 	PG_FINALLY();
 	{
-		unlock_deliveries(relid);
+		if (--running_jobs == 0)
+			recent_end_job();
+		unlock_job(job.deliveries);
 	}
 	PG_END_TRY();
-
-	if (rotations.failed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("%d of %d personal access tokens could not be rotated",
-						rotations.failed, rotations.failed + rotations.rotated),
-				 errdetail("The first failure: %s", rotations.first_failure),
-				 rotations.rotated > 0 && !rotations.dry_run ?
-				 errhint("The others are done.") : 0));
 	SPI_finish();
 	MemoryContextSwitchTo(context);
-	values[0] = Int32GetDatum(rotations.rotated);
-	values[1] = Int32GetDatum(rotations.failed);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
+}
+
+
+/* ----------
+ * What the body asks for
+ * ----------
+ */
+
+/* Raises an error unless the procedure above is running. */
+static void
+check_running(void)
+{
+	if (running_jobs == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this is a part of gitlab_pat_rotate_due(), which is not running"),
+				 errdetail("The procedure checks the tables, and keeps other sessions out."),
+				 errhint("CALL gitlab_pat_rotate_due().")));
+}
+
+/* What the body begins with: it must not be called by anything else. */
+Datum
+gitlab_pat_rotate_due_begin(PG_FUNCTION_ARGS)
+{
+	check_running();
+	PG_RETURN_VOID();
+}
+
+/*
+ * The id of a project or group, which is named by its path; NULL if there is
+ * none.  Raises an error if GitLab does not say.
+ */
+Datum
+gitlab_pat_rotate_due_container(PG_FUNCTION_ARGS)
+{
+	ForeignServer *server = function_server(NameStr(*PG_GETARG_NAME(0)));
+	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	const char *collection = strcmp(kind, "project") == 0 ? "projects" : "groups";
+	char	   *action = psprintf("look up %s \"%s\"", kind, path);
+	ApiCall    *call;
+	int64		id;
+	bool		found;
+
+	check_running();
+	call = api_get(api_open(server->serverid, GetUserId()),
+				   psprintf("/%s/%s", collection,
+							resource_escape(pg_server_to_any(path, strlen(path), PG_UTF8))),
+				   true, action);
+	if (call == NULL)
+		PG_RETURN_NULL();
+	found = record_id(call->record, &id);
+	api_call_free(call);
+	if (!found)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(id);
 }

@@ -1,14 +1,15 @@
 /*-------------------------------------------------------------------------
  *
- * selfrotate.c
+ * rotate_self.c
  *	  CALL gitlab_pat_rotate_self(): rotating the credential itself.
  *
  * GitLab's rotation kills the old token at once, so the new secret must not be
- * lost between GitLab and the user mapping.  Everything that can fail is
- * therefore done before GitLab is asked: privileges are checked, the mapping's
- * row is written back unchanged, which locks it, and the credential is tried.
- * From the moment the request goes out until the new secret is committed,
- * interrupts are held off.
+ * lost between GitLab and the user mapping, or the file that the mapping names.
+ * Everything that can fail is therefore done before GitLab is asked: privileges
+ * are checked, the mapping's row is written back unchanged, which locks it, a
+ * draft of the file is made, and the credential is tried.  From the moment the
+ * request goes out until the new secret is committed, interrupts are held off.
+ * The secret is stored before anything else of the answer is looked at.
  *
  * The row is written directly in the catalog: an ALTER USER MAPPING would put
  * the secret into a statement's text, which logs and views show.
@@ -23,49 +24,53 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "gitlab/call.h"
-#include "gitlab/client.h"
-#include "gitlab/record.h"
-#include "gitlab/words.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_user_mapping.h"
+#include "change/audit.h"
+#include "change/transaction.h"
 #include "commands/defrem.h"
 #include "common/hashfn.h"
-#include "change/quiet.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "funcapi.h"
-#include "http/engine.h"
-#include "sql/functions.h"
+#include "gitlab/call.h"
+#include "gitlab/client.h"
+#include "gitlab/option.h"
+#include "gitlab/warnings.h"
+#include "gitlab/words.h"
+#include "http/clock.h"
+#include "http/memory.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "gitlab/option.h"
+#include "sql/functions.h"
+#include "sql/token_file.h"
 #include "storage/lock.h"
 #include "storage/pmsignal.h"
-#include "fdw/token.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#define SELF_PATH "/personal_access_tokens/self"
-
 PG_FUNCTION_INFO_V1(gitlab_pat_rotate_self);
 
-/* What is being rotated. */
+/* The rotation under way.  All of it lives as long as the CALL. */
 typedef struct SelfRotation
 {
 	ForeignServer *server;
 	UserMapping *mapping;
 	ApiClient  *client;
+	char	   *credential;		/* the old one; wiped in the end */
+	TokenFile  *file;			/* where the new one goes; NULL: the mapping */
 	int64		old_id;
-	int64		new_id;
-	char	   *new_secret;
-	Datum		new_expiry;
-	bool		new_expiry_isnull;
+	const char *body;			/* of the request */
+	ApiCall    *answer;			/* the new token; wiped with the client */
+	const char *new_secret;		/* in the answer */
+	int64		new_id;			/* 0: the answer does not tell */
 } SelfRotation;
 
 
@@ -90,33 +95,49 @@ mapping_owner(const SelfRotation *rotation)
 	return owner;
 }
 
-/* The caller must be allowed to ALTER the mapping. */
+/*
+ * The caller must be allowed to ALTER the mapping, and to write the file that it
+ * names.
+ */
 static void
 check_privilege(const SelfRotation *rotation)
 {
-	if (compat_server_ownercheck(rotation->server->serverid, GetUserId()))
-		return;
-	if (mapping_owner(rotation) != GetUserId())
+	if (!compat_server_ownercheck(rotation->server->serverid, GetUserId()) &&
+		mapping_owner(rotation) != GetUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be owner of server \"%s\" to rotate the API token of its PUBLIC user mapping",
 						rotation->server->servername)));
+	if (option_value(rotation->mapping->options, "token_file") &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_WRITE_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to rotate the API token of server \"%s\"",
+						rotation->server->servername),
+				 errdetail("The token is in a file of the database server."),
+				 errhint("Only superusers and roles with privileges of the \"pg_write_server_files\" role may rotate it.")));
 }
 
-/* The credential that the mapping holds, palloc'ed. */
+/* The credential that the mapping has now, or its file; palloc'ed. */
 static char *
-mapped_credential(const SelfRotation *rotation)
+read_credential(const SelfRotation *rotation)
 {
-	const char *token = option_value(rotation->mapping->options, "token");
+	Connection *connection = connection_get(rotation->server->serverid,
+											GetUserId());
+	char	   *credential = pstrdup(connection->credential);
 
-	if (token == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("the API token of server \"%s\" is read from a file",
-						rotation->server->servername),
-				 errdetail("gitlab_pat_rotate_self() cannot write the option \"token_file\"'s file."),
-				 errhint("Let whoever writes the file rotate the token.")));
-	return pstrdup(token);
+	connection_release(connection);
+	return credential;
+}
+
+pg_noreturn static void
+report_rotated_meanwhile(const SelfRotation *rotation)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the API token of server \"%s\" was replaced meanwhile",
+					rotation->server->servername),
+			 errhint("Look at gitlab_pat_self() before you rotate the token again.")));
 }
 
 /*
@@ -160,7 +181,6 @@ write_mapping(const SelfRotation *rotation, const char *token)
 						rotation->server->servername)));
 	if (token)
 	{
-		ForeignDataWrapper *fdw = GetForeignDataWrapper(rotation->server->fdwid);
 		List	   *change = list_make1(makeDefElemExtended(NULL, "token",
 															(Node *) makeString(pstrdup(token)),
 															DEFELEM_SET, -1));
@@ -172,10 +192,11 @@ write_mapping(const SelfRotation *rotation, const char *token)
 											  Anum_pg_user_mapping_umoptions,
 											  &isnull);
 
+		/* no validator: what it could object to would lose the token */
 		values[Anum_pg_user_mapping_umoptions - 1] =
 			transformGenericOptions(UserMappingRelationId,
 									isnull ? PointerGetDatum(NULL) : options,
-									change, fdw->fdwvalidator);
+									change, InvalidOid);
 		replaces[Anum_pg_user_mapping_umoptions - 1] = true;
 		tuple = heap_modify_tuple(tuple, RelationGetDescr(rel), values, nulls,
 								  replaces);
@@ -186,20 +207,63 @@ write_mapping(const SelfRotation *rotation, const char *token)
 	CommandCounterIncrement();
 }
 
-/* Does the credential work, right now?  Which token is it? */
+/* Makes sure that the credential works, and learns which token it is. */
 static void
 confirm_credential(SelfRotation *rotation)
 {
 	ApiCall    *call = api_get_self(rotation->client);
 
-	if (!resource_id(call->record, &rotation->old_id) ||
-		strcmp(call->connection->credential,
-			   option_value(rotation->mapping->options, "token")) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("could not confirm the API token of server \"%s\"",
-						rotation->server->servername)));
+	(void) record_id(call->record, &rotation->old_id);
+	if (strcmp(call->connection->credential, rotation->credential) != 0)
+		report_rotated_meanwhile(rotation);
 	api_call_free(call);
+}
+
+/* The body of the request.  expiry NULL: GitLab chooses one. */
+static char *
+request_body(const Datum *expiry)
+{
+	ResourceValue value = {
+		.field = resource_field(resource_tokens, "expires_at"),
+		.value = expiry ? *expiry : (Datum) 0,
+		.isnull = expiry == NULL
+	};
+
+	return record_body(resource_tokens, NULL, &value, 1);
+}
+
+/*
+ * Does all that can fail, so that it fails while the old token works.  Raises an
+ * error if the credential can't be rotated by this caller now, or not to that expiry
+ * (NULL: GitLab chooses one).  GitLab's answer about the credential has shown its clock.
+ */
+static void
+prepare(SelfRotation *rotation, const Datum *expiry)
+{
+	Oid			serverid = rotation->server->serverid;
+	const char *path;
+	char	   *credential;
+
+	rotation->mapping = connection_mapping(serverid, GetUserId());
+	check_privilege(rotation);
+	rotation->credential = read_credential(rotation);
+	lock_credential(rotation, rotation->credential);
+	AcceptInvalidationMessages();
+	rotation->mapping = connection_mapping(serverid, GetUserId());
+	credential = read_credential(rotation);
+	if (strcmp(credential, rotation->credential) != 0)
+		report_rotated_meanwhile(rotation);
+	explicit_bzero(credential, strlen(credential));
+	write_mapping(rotation, NULL);
+	rotation->client = api_open(serverid, GetUserId());
+	confirm_credential(rotation);
+	if (expiry)
+		api_check_expiry(rotation->client, *expiry);
+	rotation->body = request_body(expiry);
+	path = option_value(rotation->mapping->options, "token_file");
+	CHECK_FOR_INTERRUPTS();
+	if (path)
+		rotation->file = token_file_prepare(path);
 }
 
 
@@ -216,21 +280,42 @@ confirm_credential(SelfRotation *rotation)
 typedef struct Persistence
 {
 	int			timeout;		/* ms */
-	TimestampTz interrupted;	/* when an interrupt was seen; 0: none yet */
+	int64		interrupted;	/* when an interrupt was seen, by
+								 * http_clock(); 0: none yet */
 } Persistence;
 
 static bool
 interrupted_for_long(void *arg)
 {
 	Persistence *persistence = arg;
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now = http_clock();
 
 	if (!QueryCancelPending && !ProcDiePending && PostmasterIsAlive())
 		return false;
 	if (persistence->interrupted == 0)
 		persistence->interrupted = now;
-	return TimestampDifferenceExceeds(persistence->interrupted, now,
-									  persistence->timeout);
+	return now - persistence->interrupted > (int64) persistence->timeout * 1000;
+}
+
+/* Which token GitLab has replaced by which, as the end of a sentence. */
+static const char *
+replacement(const SelfRotation *rotation)
+{
+	if (rotation->new_id == 0)
+		return psprintf("token " INT64_FORMAT " in favor of one whose id is not known",
+						rotation->old_id);
+	return psprintf("token " INT64_FORMAT " in favor of " INT64_FORMAT,
+					rotation->old_id, rotation->new_id);
+}
+
+/* The hint about a secret that is lost: an administrator's way out. */
+static const char *
+way_out(const SelfRotation *rotation)
+{
+	if (rotation->new_id == 0)
+		return "Have an administrator look for the owner's newest token and revoke it, create another one, and call gitlab_pat_set_token() with it.";
+	return psprintf("Have an administrator revoke token " INT64_FORMAT ", create another one, and call gitlab_pat_set_token() with it.",
+					rotation->new_id);
 }
 
 pg_noreturn static void
@@ -238,7 +323,7 @@ report_lost(const SelfRotation *rotation, ApiCall *call)
 {
 	char		description[API_DESCRIPTION_SIZE] = "The wait for GitLab's answer was interrupted.";
 
-	if (call->exchange->finished)
+	if (api_finished(call))
 		api_describe(call, description, sizeof(description));
 	ereport(ERROR,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
@@ -249,39 +334,108 @@ report_lost(const SelfRotation *rotation, ApiCall *call)
 			 errhint("If the user mapping's token no longer works, have an administrator create another one and put it into the user mapping.")));
 }
 
+/* GitLab has rotated the token, and not handed out a secret that can be used. */
+pg_noreturn static void
+report_no_secret(const SelfRotation *rotation)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("could not rotate API token " INT64_FORMAT " of server \"%s\": GitLab's answer has no secret that can be used",
+					rotation->old_id, rotation->server->servername),
+			 errdetail("GitLab has revoked %s.", replacement(rotation)),
+			 errhint("%s", way_out(rotation))));
+}
+
 /* Has GitLab rotate the credential.  Interrupts are held off. */
 static void
-rotate(SelfRotation *rotation, const char *body)
+rotate(SelfRotation *rotation)
 {
 	Connection *connection = api_connection(rotation->client);
 	Persistence persistence = {.timeout = connection->rollback_timeout};
+	const char *action = psprintf("rotate API token " INT64_FORMAT,
+								  rotation->old_id);
 	ApiCall    *call = api_call_create(connection, "POST", SELF_PATH "/rotate",
-									   body);
-	const ResourceField *token = resource_field(resource_tokens, "token");
-	const ResourceField *expiry = resource_field(resource_tokens, "expires_at");
-	Datum		secret;
-	bool		isnull;
+									   rotation->body);
+	const char *secret;
 
 	if (call == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		memory_report_exhausted();
 	api_adopt(rotation->client, call);
 	api_call_start(call);
 	if (api_wait_quietly(&call, 1, interrupted_for_long, &persistence) < 0)
-		http_last_attempt(call->exchange);
-	if (!call->exchange->finished || api_call_judge(call) == API_LOST)
+		api_last_attempt(call);
+	if (!api_finished(call) || api_is_lost(call))
 		report_lost(rotation, call);
-	api_check(call, "rotate the API token in use");
-	if (!resource_id(call->record, &rotation->new_id))
-		report_lost(rotation, call);
-	secret = resource_datum(resource_tokens, token, call->record, &isnull);
-	if (isnull)
-		report_lost(rotation, call);
-	rotation->new_secret = TextDatumGetCString(secret);
-	rotation->new_expiry = resource_datum(resource_tokens, expiry, call->record,
-										  &rotation->new_expiry_isnull);
-	api_call_free(call);
+	api_check(call, action);
+	if (!record_id(call->record, &rotation->new_id))
+		rotation->new_id = 0;
+	secret = record_text(call->record, "token");
+	if (secret == NULL || !connection_takes_secret(secret))
+		report_no_secret(rotation);
+	rotation->new_secret = secret;
+	rotation->answer = call;
+}
+
+/* Like rotate(), and leaves no draft of the file if that fails. */
+static void
+rotate_or_clean_up(SelfRotation *rotation)
+{
+	PG_TRY();
+	{
+		rotate(rotation);
+	}
+	PG_CATCH();
+	{
+		if (rotation->file)
+			token_file_discard(rotation->file);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+
+/* ----------
+ * With the new secret in hand
+ * ----------
+ */
+
+/* Puts the new secret into the file.  Raises an error that says where it is. */
+static void
+store_in_file(SelfRotation *rotation)
+{
+	TokenFile  *file = rotation->file;
+	TokenFileResult result = token_file_store(file, rotation->new_secret);
+
+	if (result == TOKEN_FILE_STORED)
+		return;
+	if (result == TOKEN_FILE_IN_DRAFT)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not store the new API token of server \"%s\"",
+						rotation->server->servername),
+				 errdetail("GitLab has revoked %s, whose secret is in file \"%s\": %s.",
+						   replacement(rotation), token_file_draft(file),
+						   token_file_problem(file)),
+				 errhint("Rename that file to \"%s\".", token_file_path(file))));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("could not store the new API token of server \"%s\"",
+					rotation->server->servername),
+			 errdetail("GitLab has revoked %s, whose secret is lost: %s.",
+					   replacement(rotation), token_file_problem(file)),
+			 errhint("%s", way_out(rotation))));
+}
+
+/* Takes the current error out of the way; palloc'ed in a context. */
+static ErrorData *
+take_error(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	return error;
 }
 
 /*
@@ -293,109 +447,157 @@ store(SelfRotation *rotation)
 {
 	MemoryContext context = CurrentMemoryContext;
 
+	if (rotation->file)
+		store_in_file(rotation);
 	PG_TRY();
 	{
-		write_mapping(rotation, rotation->new_secret);
+		if (rotation->file == NULL)
+			write_mapping(rotation, rotation->new_secret);
+		/* with synchronous_commit = off, too, the commit is durable */
+		ForceSyncCommit();
 		SPI_commit();
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = take_error(context);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
+		if (rotation->file)
+			ereport(ERROR,
+					(errcode(error->sqlerrcode),
+					 errmsg("could not commit after rotating the API token of server \"%s\"",
+							rotation->server->servername),
+					 errdetail("GitLab has revoked %s, whose secret is in file \"%s\": %s",
+							   replacement(rotation),
+							   token_file_path(rotation->file), error->message),
+					 errhint("Nothing needs to be done.")));
 		ereport(ERROR,
 				(errcode(error->sqlerrcode),
 				 errmsg("could not store the new API token of server \"%s\"",
 						rotation->server->servername),
-				 errdetail("GitLab has revoked token " INT64_FORMAT " in favor of " INT64_FORMAT ", whose secret is lost: %s",
-						   rotation->old_id, rotation->new_id, error->message),
-				 errhint("Have an administrator revoke token " INT64_FORMAT ", create another one, and put it into the user mapping.",
-						 rotation->new_id)));
+				 errdetail("GitLab has revoked %s, whose secret is lost: %s",
+						   replacement(rotation), error->message),
+				 errhint("%s", way_out(rotation))));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 }
 
-/* The new credential is in the mapping; does it work? */
+/* Asks GitLab with the new credential, and looks at the answer of the rotation. */
 static void
-verify(const SelfRotation *rotation)
+check_result(SelfRotation *rotation, Datum *expiry, bool *expiry_isnull)
 {
 	ApiClient  *client = api_open(rotation->server->serverid, GetUserId());
 	ApiCall    *call = api_get_self(client);
-	int64		id;
+	int64		told = rotation->new_id;
 
-	if (!resource_id(call->record, &id) || id != rotation->new_id)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("GitLab does not take the new API token of server \"%s\" for " INT64_FORMAT,
-						rotation->server->servername, rotation->new_id)));
-	api_call_free(call);
+	(void) record_id(call->record, &rotation->new_id);
+	if (told != 0 && told != rotation->new_id)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("GitLab has answered the rotation with another id, " INT64_FORMAT,
+						told)));
+	*expiry = record_datum(resource_tokens,
+						   resource_field(resource_tokens, "expires_at"),
+						   rotation->answer->record, expiry_isnull);
 }
 
-static char *
-request_body(bool has_expiry, Datum expiry)
+/*
+ * Verifies what is committed.  Trouble is a WARNING now, for the rotation is done
+ * and stored; a cancel, which means the caller, is an error that says so.
+ */
+static void
+verify(SelfRotation *rotation, Datum *expiry, bool *expiry_isnull)
 {
-	ResourceValue value = {
-		.field = resource_field(resource_tokens, "expires_at"),
-		.value = expiry,
-		.isnull = !has_expiry
-	};
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
 
-	return resource_body(resource_tokens, NULL, &value, 1);
+	*expiry_isnull = true;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		check_result(rotation, expiry, expiry_isnull);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error = take_error(context);
+		bool		canceled = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		*expiry_isnull = true;
+		ereport(canceled ? ERROR : WARNING,
+				(errcode(canceled ? ERRCODE_QUERY_CANCELED :
+						 ERRCODE_GITLAB_CREDENTIAL_UNTRIED),
+				 errmsg("could not verify the new API token of server \"%s\"",
+						rotation->server->servername),
+				 errdetail("GitLab has revoked %s, which is stored: %s%s%s",
+						   replacement(rotation), error->message,
+						   error->detail ? ": " : "",
+						   error->detail ? error->detail : ""),
+				 errhint("Check it with gitlab_pat_self().")));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
+/* Refuses a CALL before anything is looked up. */
+static void
+check_call(FunctionCallInfo fcinfo)
+{
+	function_check_call(fcinfo, "gitlab_pat_rotate_self",
+						"It commits by itself: GitLab's rotation cannot be rolled back.");
+	option_check_writable();
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("server name must not be null")));
+}
+
+/* The audit trail's line. */
+static void
+log_rotation(const SelfRotation *rotation)
+{
+	if (quiet_log_changes)
+		ereport(api_log_level(),
+				(errmsg("personal access token " INT64_FORMAT " replaced by " INT64_FORMAT " and revoked in the user mapping of server \"%s\" by %s",
+						rotation->old_id, rotation->new_id,
+						rotation->server->servername,
+						audit_who(GetUserId())),
+				 errhidestmt(true), errhidecontext(true)));
 }
 
 /*
  * Rotates the credential in the caller's user mapping of a server, and stores
- * the new one there.  Commits.  The secret is shown nowhere.
+ * the new one there, or in the file that the mapping names.  Commits.  The
+ * secret is shown nowhere.
  */
 Datum
 gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 {
 	SelfRotation rotation = {0};
-	bool		has_expiry = !PG_ARGISNULL(1);
-	Datum		expiry = has_expiry ? PG_GETARG_DATUM(1) : (Datum) 0;
 	MemoryContext context = CurrentMemoryContext;
 	ErrorContextCallback *context_stack = error_context_stack;
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
+	Datum		values[2] = {0};
+	bool		nulls[2] = {false, true};
 	TupleDesc	desc;
-	char	   *credential;
-	char	   *body;
+	Datum		expiry;
 
-	function_check_call(fcinfo, "gitlab_pat_rotate_self",
-						"It commits by itself: GitLab's rotation cannot be rolled back.");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("server name must not be null")));
+	check_call(fcinfo);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "unexpected result type of gitlab_pat_rotate_self()");
-	if (has_expiry)
-		token_check_expiry(expiry);
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
 	MemoryContextSwitchTo(context);
 
 	rotation.server = function_server(NameStr(*PG_GETARG_NAME(0)));
-	rotation.mapping = connection_mapping(rotation.server->serverid, GetUserId());
-	check_privilege(&rotation);
-	credential = mapped_credential(&rotation);
-	lock_credential(&rotation, credential);
-	AcceptInvalidationMessages();
-	rotation.mapping = connection_mapping(rotation.server->serverid, GetUserId());
-	if (strcmp(mapped_credential(&rotation), credential) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("the API token of server \"%s\" was rotated by another session meanwhile",
-						rotation.server->servername)));
-	write_mapping(&rotation, NULL);
-	rotation.client = api_open(rotation.server->serverid, GetUserId());
-	confirm_credential(&rotation);
-	body = request_body(has_expiry, expiry);
+	expiry = PG_GETARG_DATUM(1);
+	prepare(&rotation, PG_ARGISNULL(1) ? NULL : &expiry);
 
-	CHECK_FOR_INTERRUPTS();
+	/* not before there was a last chance to cancel, in prepare() */
 	HOLD_INTERRUPTS();
 
 	/*
@@ -403,25 +605,18 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	 * context
 	 */
 	error_context_stack = NULL;
-	rotate(&rotation, body);
+	rotate_or_clean_up(&rotation);
 	store(&rotation);
 	error_context_stack = context_stack;
 	RESUME_INTERRUPTS();
-	explicit_bzero(rotation.new_secret, strlen(rotation.new_secret));
-	if (quiet_log_changes)
-		ereport(api_log_level(),
-				(errmsg("personal access token " INT64_FORMAT " created in place of " INT64_FORMAT " on server \"%s\" for the user mapping of role \"%s\"",
-						rotation.new_id, rotation.old_id,
-						rotation.server->servername,
-						GetUserNameFromId(GetUserId(), false)),
-				 errhidestmt(true), errhidecontext(true)));
-	verify(&rotation);
+	explicit_bzero(rotation.credential, strlen(rotation.credential));
+	verify(&rotation, &values[1], &nulls[1]);
+	log_rotation(&rotation);
 	SPI_finish();
 	MemoryContextSwitchTo(context);
 
 	values[0] = Int64GetDatum(rotation.new_id);
-	values[1] = rotation.new_expiry;
-	nulls[1] = rotation.new_expiry_isnull;
+	nulls[0] = rotation.new_id == 0;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, nulls)));
 }

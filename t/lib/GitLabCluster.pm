@@ -13,7 +13,7 @@ use FindBin;
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 
-our @EXPORT = qw(gitlab_cluster gitlab_database gitlab_catalog has_module run_script);
+our @EXPORT = qw(gitlab_cluster gitlab_database gitlab_catalog has_module offers_http2 run_script);
 
 # A running node whose database "postgres" is set up for the simulator.
 # Options: conf, more lines for postgresql.conf; server_options, SQL, more
@@ -87,6 +87,16 @@ sub run_script
 	IPC::Run::run(\@command, '<', \undef, '>', \$out, '2>', \$err)
 	  or croak "$file failed: $err";
 	return $out;
+}
+
+# Does the extension offer HTTP/2 with this node's libcurl?
+sub offers_http2
+{
+	my ($node) = @_;
+	my ($major, $minor) = $node->safe_psql('postgres', 'SELECT gitlab_pat_fdw_version()') =~ /libcurl (\d+)\.(\d+)/
+	  or croak 'no version of libcurl';
+
+	return $major > 8 || $major == 8 && $minor >= 7;
 }
 
 # Is somebody else's module installed?  Not all of them are there for a version

@@ -84,6 +84,15 @@ sub _date
 	return POSIX::strftime('%Y-%m-%d', gmtime($self->{now} + 86400 * $days));
 }
 
+# Dates that GitLab stores, too, and days that lack a midnight in some zone; as
+# PostgreSQL writes them, and as GitLab does.
+my @odd_dates = (
+	[ '4714-11-24 BC', '-4713-11-24' ], [ '0044-03-15 BC', '-0043-03-15' ],
+	[ '0002-01-01 BC', '-0001-01-01' ], [ '0001-06-01 BC', '0000-06-01' ],
+	[ '0001-12-31 BC', '0000-12-31' ], map({ [ $_, $_ ] } '0001-01-01', '0999-12-31', '2011-12-30',
+		'2011-12-31', '2018-11-04', '2027-03-14', '9999-12-30', '9999-12-31', '10000-01-01',
+		'294277-01-01', '5874897-12-31'));
+
 sub _days { return pick(0, 0, 1, -1, 2, -2, 7, 30, -30, int(rand(800)) - 400) }
 
 # The fields of a random token, as the simulator's control interface takes them.
@@ -103,7 +112,7 @@ sub token
 		impersonation => chance(10) ? JSON::PP::true : JSON::PP::false,
 		created_at => time_text($self->_time, 'T') . 'Z',
 		last_used_at => chance(40) ? undef : time_text($self->_time, 'T') . 'Z',
-		expires_at => chance(15) ? undef : $self->_date(_days()),
+		expires_at => chance(15) ? undef : chance(12) ? pick(@odd_dates)->[1] : $self->_date(_days()),
 	};
 }
 
@@ -183,8 +192,10 @@ sub _day
 	my ($self) = @_;
 
 	return $self->_instant if chance(25);
-	return $self->_constant('date', pick('infinity', '-infinity', '0001-01-01 BC', '9999-12-31',
-			'12000-01-01')) if chance(6);
+	return $self->_constant('date', pick('infinity', '-infinity', '0001-01-01 BC', '12000-01-01',
+			map { $_->[0] } @odd_dates)) if chance(12);
+	return $self->_constant(pick('timestamp', 'timestamptz'), pick('2011-12-30', '2011-12-31', '2018-11-04',
+			'2027-03-14') . pick('', ' 00:30', ' 01:00')) if chance(4);
 	return 'current_date + ' . _days() if chance(15);
 	return $self->_constant('date', $self->_date(_days()));
 }

@@ -38,6 +38,7 @@ static const struct
 }			targets[] = {
 	{"json", fuzz_json},
 	{"answer", fuzz_answer},
+	{"header", fuzz_header_value},
 	{"url", fuzz_url},
 	{"option", fuzz_option},
 	{"filter", fuzz_filter},

@@ -21,10 +21,9 @@
 
 #include "postgres.h"
 
-#include "gitlab/call.h"
 #include "gitlab/client.h"
+#include "http/engine.h"
 #include "compat.h"
-#include "http/exchange.h"
 #include "utils/memutils.h"
 
 /* The credential of all requests: it must never stand in a message. */
@@ -35,6 +34,7 @@ typedef void (*FuzzTarget) (const uint8 *data, size_t size);
 /* The targets */
 extern void fuzz_json(const uint8 *data, size_t size);
 extern void fuzz_answer(const uint8 *data, size_t size);
+extern void fuzz_header_value(const uint8 *data, size_t size);
 extern void fuzz_url(const uint8 *data, size_t size);
 extern void fuzz_option(const uint8 *data, size_t size);
 extern void fuzz_filter(const uint8 *data, size_t size);

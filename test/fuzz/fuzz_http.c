@@ -171,5 +171,5 @@ fuzz_url(const uint8 *data, size_t size)
 		use_base(url);
 	check_segment(url);
 	(void) http_parse_date(url);
-	(void) url_parameter(url, "cursor");
+	(void) http_url_parameter(url, "cursor");
 }

@@ -1,0 +1,106 @@
+/*-------------------------------------------------------------------------
+ *
+ * async.c
+ *	  Scans below an Append that are read at the same time.
+ *
+ * Each scan sends its first request when the Append asks for its first row.  The
+ * Append would wait for descriptors, and libcurl opens and closes these as it likes.
+ * So no descriptor is given to it: while it collects them, the requests of all of its
+ * scans of GitLab are waited for, until one of them has a row.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "executor/execAsync.h"
+#include "executor/instrument.h"
+#include "fdw/async.h"
+#include "fdw/scan.h"
+
+/* Any scan can be: what has to be read in turn says so when a row is asked for. */
+bool
+gitlab_IsForeignPathAsyncCapable(ForeignPath *path)
+{
+	(void) path;
+	return true;
+}
+
+/* Gives the scan's next row, or its end, to whoever has asked for it. */
+static void
+produce(AsyncRequest *areq)
+{
+	ExecAsyncRequestDone(areq, areq->requestee->ExecProcNodeReal(areq->requestee));
+}
+
+/* Asks for a row: it is there, or a request is under way. */
+void
+gitlab_ForeignAsyncRequest(AsyncRequest *areq)
+{
+	if (scan_awaited((ForeignScanState *) areq->requestee))
+		ExecAsyncRequestPending(areq);
+	else
+		produce(areq);
+}
+
+/* Whether a request of an Append waits for GitLab. */
+static bool
+is_ours(const AsyncRequest *areq)
+{
+	return areq && areq->callback_pending &&
+		IsA(areq->requestee, ForeignScanState) &&
+		((ForeignScanState *) areq->requestee)->fdwroutine->ForeignAsyncRequest ==
+		gitlab_ForeignAsyncRequest;
+}
+
+/*
+ * Waits until a row of some request of the Append may be there, unless one is, or
+ * scans that are not asynchronous can go on meanwhile.
+ */
+static void
+wait_for_any(AppendState *append)
+{
+	ApiCall    *calls[MAX_CONCURRENCY];
+	int			ncalls = 0;
+
+	if (append->as_nasyncresults > 0 || !append->as_syncdone)
+		return;
+	for (int i = 0; i < append->as_nplans && ncalls < MAX_CONCURRENCY; i++)
+	{
+		AsyncRequest *areq = append->as_asyncrequests[i];
+		ApiCall    *call;
+
+		if (!is_ours(areq))
+			continue;
+		call = scan_awaited((ForeignScanState *) areq->requestee);
+		if (call == NULL)
+			return;
+		calls[ncalls++] = call;
+	}
+	if (ncalls > 0)
+		(void) api_wait(calls, ncalls);
+}
+
+/* Waits for GitLab in the Append's place, and responds if the row is there. */
+void
+gitlab_ForeignAsyncConfigureWait(AsyncRequest *areq)
+{
+	wait_for_any((AppendState *) areq->requestor);
+	if (scan_awaited((ForeignScanState *) areq->requestee))
+		return;
+	areq->callback_pending = false;
+	produce(areq);
+	ExecAsyncResponse(areq);
+	if (areq->requestee->instrument)
+		InstrUpdateTupleCount(areq->requestee->instrument,
+							  TupIsNull(areq->result) ? 0.0 : 1.0);
+}
+
+/* Never called, for no descriptor is waited for; but the executor wants it. */
+void
+gitlab_ForeignAsyncNotify(AsyncRequest *areq)
+{
+	produce(areq);
+}

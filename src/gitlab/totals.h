@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * totals.h
+ *	  What the totals of pages tell about rows that slid past.
+ *
+ * A row that belongs to the list all the time is on some page whenever one is
+ * answered.  Pages are numbered; if no page brought the row, then there are two
+ * neighbours of which the first was answered when the row was behind it, and the
+ * second when the row was before it.  Rows only leave a list, or only enter it, so
+ * that the second of these has a lower total: this is a gap.  What may be missing
+ * there is now on one of the two pages, if no more rows have moved since than a
+ * page has.
+ *
+ * Portions Copyright (c) 2026, gitlab_pat_fdw developers
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef GITLAB_PAT_TOTALS_H
+#define GITLAB_PAT_TOTALS_H
+
+typedef struct TotalsGap
+{
+	int64		page;			/* the first of the two */
+	int64		total;			/* with which it came */
+	int64		next_total;		/* and the second one */
+} TotalsGap;
+
+typedef struct Totals
+{
+	int64		first;			/* as the first page said, or -1 */
+	int64		last;			/* as the last one did, or -1 */
+	bool		rose;			/* some page said more than the first */
+	bool		fell;			/* some page said less */
+	TotalsGap  *gaps;			/* in ascending order */
+	int			ngaps;
+	int			max_gaps;
+} Totals;
+
+extern void totals_init(Totals *totals);
+extern void totals_note(Totals *totals, MemoryContext context, int64 page,
+						int64 total);
+extern bool totals_differ(const Totals *totals);
+extern bool totals_may_differ(const Totals *totals, int64 next);
+extern bool totals_show_gaps(const Totals *totals);
+extern int64 totals_page_to_mend(const Totals *totals, int64 gap);
+extern bool totals_mend(Totals *totals, int64 gap, int64 total,
+						int page_size);
+
+#endif							/* GITLAB_PAT_TOTALS_H */

@@ -1,0 +1,339 @@
+# Answers are checked before they are believed: a token that is not what was asked
+# for takes nobody's place.  And GitLab's clock decides what is in the future.
+
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use GitLabCluster;
+use GitLabMatrix;
+use GitLabSim;
+use JSON::PP ();
+use POSIX qw(strftime);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $sim = GitLabSim->start;
+my $node = gitlab_cluster('main', $sim, server_options => q{max_retries '0'});
+create_tables($node, 'answers');
+
+my $later = 'current_date + 90';
+my $returning = q{RETURNING id, name, token <> '' AS secret};
+my %sql = (
+	INSERT => "INSERT INTO tokens (user_id, name, scopes, expires_at)
+		VALUES (2, 'new', '{api,read_user}', $later) $returning",
+	UPDATE => "UPDATE tokens SET expires_at = $later WHERE id = 2 $returning",
+	native => "UPDATE native_tokens SET expires_at = $later WHERE id = 2 $returning");
+my $session = open_session($node, 'answers', verbosity => 'verbose');
+
+test_as_asked();
+test_other_answers();
+test_ids();
+test_no_expiry();
+test_variables();
+test_clock();
+$session->close;
+is_alive($node);
+done_testing();
+
+# --- answers -----------------------------------------------------------------------
+
+# What GitLab may answer otherwise is no difference.
+sub test_as_asked
+{
+	foreach my $kind (sort keys %sql)
+	{
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => { scopes => $kind eq 'INSERT' ? [ 'read_user', 'api' ] : ['api'] });
+		unlike(said($session, $sql{$kind}), qr/ERROR|WARNING/, "$kind takes an answer that is as asked for");
+	}
+	return;
+}
+
+sub test_other_answers
+{
+	foreach my $case (
+		[ 'no secret', 'token', remove => ['token'] ],
+		[ 'an empty secret', 'token', set => { token => '' } ],
+		[ 'a secret that is null', 'token', set => { token => undef } ],
+		[ 'a secret that is a number', 'token', set => { token => 12 } ],
+		[ 'another owner', 'user_id', set => { user_id => 8 } ],
+		[ 'an owner as text', 'user_id', set => { user_id => '2' } ],
+		[ 'another name', 'name', set => { name => 'other' } ],
+		[ 'fewer scopes', 'scopes', set => { scopes => [] } ],
+		[ 'more scopes', 'scopes', set => { scopes => [qw(api read_user sudo)] } ],
+		[ 'scopes that are no list', 'scopes', set => { scopes => 'api' } ],
+		[ 'another expiry', 'expires_at', set => { expires_at => '2031-01-01' } ],
+		[ 'no expiry', 'expires_at', set => { expires_at => undef } ],
+		[ 'a token that is dead', 'active', set => { active => JSON::PP::false() } ])
+	{
+		my ($what, $field, %edit) = @$case;
+
+		foreach my $kind (qw(INSERT UPDATE))
+		{
+			$sim->reset;
+			$sim->fault('POST', 'tokens', 'edit', %edit);
+			my $said = said($session, $sql{$kind});
+
+			like($said, qr/ERROR:  08P01: could not .*: GitLab has created a different token\n/,
+				"$kind: $what is an error");
+			like($said, qr/DETAIL:  The new token 17 differs in the field "$field"\./,
+				"$kind: $what is named in the detail");
+			is(changes($sim), '17 revoked', "$kind: after $what, the rollback revokes the new token and nothing else");
+		}
+
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', %edit);
+		my $said = said($session, $sql{native});
+		like($said, qr/WARNING:  01L16: the rotation of personal access token 2 to 17 on server "gitlab" differs from the request\n/,
+			"native: $what is a warning that names both ids");
+		like($said, qr/DETAIL:  GitLab's answer differs in the field "$field"\./, "native: $what is named in the detail");
+		like($said, qr/^17\|/m, "native: the row comes back with $what");
+		unlike($said, qr/ERROR/, "native: $what is no error");
+		is(changes($sim), '2 revoked, 17 active', "native: after $what, GitLab has rotated");
+	}
+	return;
+}
+
+# A rollback must not be led to a token that existed before.
+sub test_ids
+{
+	said($session, 'SELECT name FROM tokens WHERE id = 2; DELETE FROM tokens WHERE id = 6');
+	foreach my $id (1, 2)
+	{
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => { id => $id });
+		my $said = said($session, $sql{UPDATE});
+
+		like($said, qr/ERROR:  08P01: .*GitLab's answer was lost\n/, "UPDATE: the id $id is no answer");
+		like($said, qr/HINT:  Look for it.*SELECT \* FROM answers\.tokens/, "UPDATE: the id $id: the hint has a SELECT");
+		is(changes($sim), '17 active', "UPDATE: the id $id: the rollback revokes no other token");
+
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => { id => $id });
+		$said = said($session, $sql{native});
+		like($said, qr/WARNING:  01L16: the rotation of personal access token 2 to $id /, "native: the id $id is a warning");
+		like($said, qr/^$id\|alice api\|t$/m, "native: the secret comes back with the id $id");
+		is(changes($sim), '2 revoked, 17 active', "native: the id $id: GitLab has rotated");
+	}
+	like(slurp_file($node->logfile), qr/LOG:  personal access token 2 replaced by one whose id is not known, and revoked \("alice api"/,
+		'the audit trail does not name an id that is not believed');
+
+	# An answer of an earlier day that a proxy repeats, about a token that this session
+	# has not seen; and one that has the API token's secret.
+	foreach my $case (
+		[ 'a token of an earlier day', 'created_at', id => 6, created_at => '2025-01-01T00:00:00.000Z' ],
+		[ 'a token of two hours ago', 'created_at', id => 16, created_at => iso(time - 7200) ],
+		[ 'a token of two hours ago elsewhere', 'created_at', id => 16,
+			created_at => strftime('%Y-%m-%dT%H:%M:%S.000+09:00', gmtime(time - 7200 + 9 * 3600)) ],
+		[ "the API token's secret", 'token', token => 'glpat-sim-admin' ])
+	{
+		my ($what, $field, %set) = @$case;
+		my $id = $set{id} // 17;
+		my $fresh = open_session($node, 'answers', verbosity => 'verbose');
+
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => \%set);
+		my $said = said($fresh, $sql{INSERT});
+		like($said, qr/ERROR:  08P01: .*GitLab's answer was lost\nDETAIL:  The answer is about a token that existed before .* It names token $id\./,
+			"INSERT: $what is no answer");
+		is(changes($sim), '17 active', "INSERT: $what: the rollback revokes no other token");
+
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => \%set);
+		$said = said($fresh, $sql{native});
+		like($said, qr/WARNING:  01L16: .*\nDETAIL:  GitLab's answer differs in the field "$field"\./, "native: $what is a warning");
+		like($said, qr/^$id\|/m, "native: the row comes back with $what");
+		$fresh->close;
+	}
+	foreach my $created (iso(time - 1800), iso(time + 86400 * 30), undef, 17)
+	{
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => { created_at => $created });
+		unlike(said($session, $sql{INSERT} =~ s/RETURNING.*/RETURNING id/r), qr/answer was lost/,
+			'an answer is not doubted for the creation date ' . ($created // 'null'));
+	}
+
+	# What the transaction has read existed before, and so did all tokens with lower ids.
+	$sim->reset;
+	$sim->fault('POST', 'tokens', 'edit', set => { id => 14 });
+	like(said($session, "BEGIN; SELECT max(id) FROM tokens; $sql{INSERT}; COMMIT"), qr/^16\n.*ERROR:  08P01: .*answer was lost/s,
+		'an id below one that the transaction has read is no answer');
+	is(changes($sim), '17 active', 'an id below one that was read: the rollback revokes no other token');
+	$sim->reset;
+	like(said($session, $sql{INSERT}), qr/^17\|/,
+		'what earlier transactions have read proves nothing, for GitLab may be a restored one');
+
+	# of an answer that comes when the statement is cancelled
+	$sim->reset;
+	$sim->fault('POST', 'tokens', 'edit', set => { id => 1 });
+	$sim->latency(500);
+	my $canceled = said($session, "SET statement_timeout = '200ms'; $sql{INSERT}");
+	$sim->latency(0);
+	said($session, 'RESET statement_timeout');
+	like($canceled, qr/ERROR:  57014/, 'a creation is cancelled');
+	like($canceled, qr/WARNING:  01L\d\d: a personal access token may have been created/,
+		'the id of the API token is no answer to a creation that was cancelled');
+	is(changes($sim), '17 active', 'the rollback of a creation that was cancelled revokes no other token');
+
+	# of one that the transaction has made itself
+	$sim->reset;
+	$sim->fault('POST', 'tokens', 'edit', nth => 2, set => { id => 17 });
+	like(said($session, "BEGIN; $sql{INSERT}; $sql{UPDATE}; COMMIT"), qr/ERROR:  08P01: .*answer was lost/,
+		'the id of a token of the same transaction is no answer');
+	$sim->clear_faults;
+	return;
+}
+
+# Where GitLab wants an expiry, it gives one.
+sub test_no_expiry
+{
+	my $sql = 'UPDATE %s SET expires_at = NULL WHERE id = 7 RETURNING id, token IS NOT NULL';
+
+	$sim->reset;
+	$sim->fault('POST', 'rotate', 'edit', set => { created_at => 'yesterday' });
+	my $said = said($session, $sql{native});
+	like($said, qr/^17\|alice api\|t$/m, 'a date that cannot be read does not cost the secret of a native rotation');
+	like($said, qr/WARNING:  01L16: .*"created_at"/s, 'a date that cannot be read is named');
+
+	$sim->reset;
+	like(said($session, sprintf $sql, 'tokens'), qr/ERROR:  08P01: .*DETAIL:  The new token 17 differs in the field "expires_at"/s,
+		'an expiry that nobody asked for is an error');
+	is(changes($sim), '17 revoked', 'a token without expiry stays when its successor gets one');
+	$sim->reset;
+	like(said($session, sprintf $sql, 'native_tokens'), qr/^17\|t\n.*WARNING:  01L16: .*"expires_at"/ms,
+		'an expiry that nobody asked for is a warning after a native rotation');
+	return;
+}
+
+# --- variables -----------------------------------------------------------------------
+
+# A flag that was asked for and is not set is an error, and the variable is restored.
+sub test_variables
+{
+	$node->safe_psql('postgres', 'IMPORT FOREIGN SCHEMA gitlab LIMIT TO (gitlab_project_variables) FROM SERVER gitlab INTO answers');
+	foreach my $case (
+		[ 'INSERT masked', 'masked', 'POST',
+			"INSERT INTO gitlab_project_variables (project, key, value, masked) VALUES ('acme/app', 'NEW', 'long-enough', true)",
+			masked => JSON::PP::false() ],
+		[ 'INSERT hidden', 'masked_and_hidden', 'POST',
+			"INSERT INTO gitlab_project_variables (project, key, value, hidden) VALUES ('acme/app', 'NEW', 'long-enough', true)",
+			hidden => JSON::PP::false(), value => 'long-enough' ],
+		[ 'UPDATE protected', 'protected', 'PUT',
+			"UPDATE gitlab_project_variables SET protected = true WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'",
+			protected => JSON::PP::false() ],
+		[ 'UPDATE value', 'value', 'PUT',
+			"UPDATE gitlab_project_variables SET value = 'another-one' WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'",
+			value => 'old-deploy-pat' ],
+		[ 'UPDATE type', 'variable_type', 'PUT',
+			"UPDATE gitlab_project_variables SET variable_type = 'file' WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'",
+			variable_type => 'env_var' ])
+	{
+		my ($what, $field, $method, $sql, %set) = @$case;
+
+		$sim->reset;
+		my $before = join ' ', sort map { "$_->{key}=$_->{value}" } $sim->variables;
+		$sim->fault($method, 'variables', 'edit', set => \%set);
+		my $said = said($session, $sql);
+
+		like($said, qr/ERROR:  08P01: could not .*: GitLab has stored something else\nDETAIL:  Its answer differs in the field "$field"\./,
+			"$what: an answer that differs is an error");
+		is(join(' ', sort map { "$_->{key}=$_->{value}" } $sim->variables), $before, "$what: the variables are as they were");
+		$sim->clear_faults;
+		unlike(said($session, $sql), qr/ERROR/, "$what: an answer that is as sent is none");
+	}
+
+	# a DELETE is answered by its status alone
+	$sim->reset;
+	$sim->fault('DELETE', 'variables', 'body', moment => 'after', status => 200,
+		body => '{"key":"OTHER","value":"x","environment_scope":"production"}');
+	is(said($session, "DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'; SELECT 'alive'"),
+		'alive', 'DELETE: an answer that names another variable harms nothing');
+	is($sim->variable_value('project acme/app', 'DEPLOY_PAT'), undef, 'DELETE: the variable is gone after an answer that names another one');
+	$sim->clear_faults;
+	return;
+}
+
+# --- the clock -----------------------------------------------------------------------
+
+sub iso { return strftime('%Y-%m-%dT%H:%M:%SZ', gmtime $_[0]) }
+sub day { return strftime('%Y-%m-%d', gmtime $_[0]) }
+
+sub test_clock
+{
+	my $insert = q{INSERT INTO tokens (user_id, name, scopes, expires_at) VALUES (2, 'new', '{api}', '%s') RETURNING token <> ''};
+	my $midnight = 86400 * (1 + int(time / 86400));
+
+	# GitLab is a day ahead, by less than 24 hours
+	foreach my $known (0, 1)
+	{
+		my $fresh = open_session($node, 'answers', verbosity => 'verbose');
+
+		$sim->reset;
+		$sim->control('POST', 'clock', undef, { now => iso($midnight + 60) });
+		said($fresh, 'SELECT name FROM tokens WHERE id = 2') if $known;
+		my $said = said($fresh, sprintf $insert, day($midnight));
+
+		if ($known)
+		{
+			like($said, qr/ERROR:  22023: "expires_at" must be in the future\nDETAIL: .*today is ${\day($midnight)} \(UTC\)/,
+				"GitLab's day decides what is in the future");
+			is($sim->count(method => 'POST'), 0, 'a date that is past at GitLab is not sent');
+		}
+		else
+		{
+			unlike($said, qr/^t$/m, 'a token that is dead at birth is not delivered before the clock is known');
+		}
+		like(said($fresh, sprintf $insert, day($midnight + 86400)), qr/^t$/m, 'the day after is in the future');
+		$fresh->close;
+	}
+
+	# The SELECT of a lost answer looks by GitLab's clock, be it known or not.
+	foreach my $known (0, 1)
+	{
+		my $fresh = open_session($node, 'answers', verbosity => 'verbose');
+
+		$sim->reset;
+		$sim->control('POST', 'clock', undef, { now => iso(time - 300) });
+		said($fresh, 'SELECT name FROM tokens WHERE id = 2') if $known;
+		$sim->fault('POST', 'tokens', 'reset', moment => 'after');
+		my ($select) = said($fresh, sprintf $insert, day($midnight + 86400 * 9)) =~ /(SELECT \* FROM .*);/;
+
+		is(said($fresh, $select =~ s/\*/name/r), 'new',
+			'the SELECT of a lost answer finds the token of a GitLab five minutes behind, ' . ($known ? 'known' : 'unknown'));
+		$fresh->close;
+	}
+
+	# GitLab is behind: there, our today is in the future; or it is ahead.
+	foreach my $case ([ -60, 0, 1 ], [ 86400 + 60, 86400, 0 ])
+	{
+		my ($now, $expiry, $taken) = @$case;
+		my $today = $midnight - 86400;
+		my $fresh = open_session($node, 'answers', verbosity => 'verbose');
+
+		$sim->reset;
+		$sim->control('POST', 'clock', undef, { now => iso($today + $now) });
+		my $said = said($fresh, "CALL gitlab_pat_rotate_self('gitlab', '${\day($today + $expiry)}')");
+		like($said, $taken ? qr/\A\d+\|/ : qr/ERROR:  22023: "expires_at" must be in the future\nDETAIL: .*today is ${\day($midnight)}/,
+			"gitlab_pat_rotate_self() goes by GitLab's day, " . ($taken ? 'behind' : 'ahead of') . " PostgreSQL's");
+		is($sim->count(method => 'POST'), $taken, "gitlab_pat_rotate_self() sends what has a future at GitLab, and nothing else");
+		said($fresh, q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
+		$fresh->close;
+	}
+
+	# What cannot be is ignored.
+	my $fresh = open_session($node, 'answers', verbosity => 'verbose');
+	$sim->reset;
+	$sim->control('POST', 'clock', undef, { now => iso(time + 86400 * 3) });
+	said($fresh, 'SELECT name FROM tokens WHERE id = 2');
+	my $said = said($fresh, sprintf $insert, day($midnight + 86400 * 9));
+	like($said, qr/WARNING:  01L17: the clock of server "gitlab" is more than a day off, and is ignored\n/,
+		'a clock that is days off is ignored with a warning');
+	unlike(said($fresh, sprintf $insert, day($midnight + 86400 * 9)), qr/WARNING/, 'the warning comes once a connection');
+	$fresh->close;
+	$sim->reset;
+	return;
+}

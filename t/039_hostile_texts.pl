@@ -1,0 +1,268 @@
+# Text from GitLab or a proxy stands in messages and logs without secrets, without
+# what nobody sees, and cut at the end of a character; and messages name all that
+# cannot be undone.
+
+use strict;
+use warnings FATAL => 'all';
+use utf8;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use Encode qw(encode_utf8 decode_utf8);
+use GitLabCluster;
+use HostileServer qw(answer json_answer);
+use JSON::PP ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Session;
+use Test::More;
+
+my $secret = 'glpat-HostileCredential-0123456789';
+my $server = HostileServer->start;
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $json = JSON::PP->new->ascii->canonical;
+
+$node->init(extra => ['--encoding=UTF8']);
+$node->append_conf('postgresql.conf',
+	"jit = off\nlog_statement = none\nlog_min_error_statement = panic\ngitlab_pat_fdw.log_requests = on\n");
+$node->start;
+$node->safe_psql('postgres', "CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+stage($_) foreach qw(postgres latin1);
+
+my $session = Session->open($node, verbosity => 'verbose');
+my $cases = 0;
+
+test_words();
+test_cuts();
+test_names();
+test_requests();
+test_latin1();
+test_revoked();
+test_paths();
+
+unlike(slurp_file($node->logfile), qr/HostileCredential/, 'the credential is not in the log');
+done_testing();
+
+# --- the stage --------------------------------------------------------------------------
+
+sub stage
+{
+	my ($database) = @_;
+
+	$node->safe_psql(
+		$database, qq{
+		CREATE EXTENSION gitlab_pat_fdw;
+		CREATE SERVER hostile FOREIGN DATA WRAPPER gitlab_pat_fdw
+			OPTIONS (url 'http://localhost:1', max_retries '0');
+		CREATE USER MAPPING FOR CURRENT_USER SERVER hostile OPTIONS (token '$secret');
+		CREATE FOREIGN TABLE tokens (id bigint, user_id bigint, name text, active boolean)
+			SERVER hostile;
+		CREATE FOREIGN TABLE variables (project text, key text, value text, environment_scope text)
+			SERVER hostile OPTIONS (resource 'project_variables');
+	});
+	return;
+}
+
+# Runs a statement against these answers; returns all messages, as characters.
+sub said
+{
+	my ($sql, @script) = @_;
+	my $case = 'case' . ++$cases;
+
+	$server->play($case, @script);
+	my (undef, $err) = $session->query(
+		"ALTER SERVER hostile OPTIONS (SET url '@{[ $server->url($case) ]}'); $sql");
+	$session->query('ROLLBACK');
+	return decode_utf8($err);
+}
+
+# An answer with an error whose message is this.
+sub refusal
+{
+	my ($message, $status) = @_;
+
+	return [ [ send => json_answer($status // 400, {}, $json->encode({ message => $message })) ] ];
+}
+
+# --- words ------------------------------------------------------------------------------
+
+sub test_words
+{
+	my %seen = (
+		"red \e[31malarm" => 'red [31malarm',
+		"a\x{9b}31mb" => 'a31mb',
+		"abc\x{202e}def\x{2066}g" => 'abcdefg',
+		"two\nlines\tand a tab" => 'two lines and a tab',
+		"zero\x{200b}width\x{feff}" => 'zerowidth',
+		"tags\x{e0041}\x{e0042}" => 'tags',
+		'größer als ∑' => 'größer als ∑',
+		"your token $secret is bad" => 'your token ' . '*' x length($secret) . ' is bad',
+		'with ' . join("\x{202e}", split //, $secret) => 'with ' . '*' x length $secret,
+		'with ' . join("\e", split //, $secret) => 'with ' . '*' x length $secret,
+		'with ' . join("\x{9b}", split //, $secret) => 'with ' . '*' x length $secret,
+		'other glpat-abcdefghijklmnopqrst.' => 'other ' . '*' x length('glpat-abcdefghijklmnopqrst.'));
+
+	foreach my $words (sort keys %seen)
+	{
+		my $name = $json->encode($words) =~ s/\Q$secret\E/SECRET/gr;
+
+		like(said('SELECT * FROM tokens', 'GET ' => refusal($words)),
+			qr/GitLab said: "\Q$seen{$words}\E"/, "a message shows what is seen of $name");
+	}
+	like(
+		said('SELECT * FROM tokens',
+			'GET ' => [ [ send => json_answer(403, {},
+				$json->encode({ error => 'insufficient_scope', scope => "api\e[1m \x{202e}$secret" })) ] ]),
+		qr/HINT: .*one of these scopes: api\[1m \*+\./, 'a hint shows what is seen of a scope');
+	like(
+		said('SELECT * FROM tokens',
+			'GET ' => [ [ send => answer(302, [ Location => encode_utf8("https://x.example.com/\x{202e}$secret") ]) ] ]),
+		qr{It redirects to "https://x\.example\.com/\*+"}, 'a redirect shows what is seen of its target');
+	like(
+		said('SELECT * FROM tokens',
+			'GET ' => [ [ send => json_answer(400, [ 'X-Request-Id' => "\e[31m$secret" ], '{"message":"no"}') ] ]),
+		qr/request ID \[31m\*+\)/, 'a message shows what is seen of a request ID');
+	return;
+}
+
+# Messages end with whole characters, whatever the client's encoding.
+sub test_cuts
+{
+	foreach my $shift (0 .. 3)
+	{
+		my $words = 'x' x $shift . '∑' x 2000;
+		my $message = said('SELECT * FROM tokens',
+			'GET ' => [ [ send => json_answer(302, [ Location => encode_utf8($words) ], '') ] ]);
+
+		like($message, qr/^.*ERROR:  HV000: could not read.*"x{$shift}∑+"/s,
+			"a message that is cut after $shift bytes and some characters ends with a character");
+		foreach my $encoding (qw(LATIN1 EUC_JP))
+		{
+			$session->query("SET client_encoding = $encoding");
+			like(said('SELECT * FROM tokens', 'GET ' => refusal('x' x $shift . 'é' x 2000)),
+				qr/ERROR:  (?:22023: could not read|22P05)/,
+				"a message that is cut after $shift bytes reaches a client in $encoding");
+			$session->query('RESET client_encoding');
+		}
+	}
+	return;
+}
+
+# --- names of variables -------------------------------------------------------------------
+
+# GitLab's answer to a write has another key, or another scope.
+sub test_names
+{
+	my $insert = q{INSERT INTO variables (project, key, value) VALUES ('p/q', 'KEY', 'value-of-a-variable')};
+
+	foreach my $field (qw(key environment_scope))
+	{
+		my %variable = (key => 'KEY', value => 'value-of-a-variable', environment_scope => '*',
+			$field => "\e[31m\x{202e}$secret");
+		my $message = said($insert,
+			'POST ' => [ [ send => json_answer(201, {}, $json->encode(\%variable)) ] ],
+			'GET ' => refusal('404 Not found', 404),
+			'DELETE ' => [ [ send => answer(204, {}) ] ]);
+
+		like($message, qr/"\[31m\*+"/, "a message shows what is seen of a variable's $field");
+		unlike($message, qr/Hostile|\e|\x{202e}/, "no secret of a variable's $field is in messages");
+	}
+
+	# what a list has brought
+	my $list = $json->encode([ { key => "K\e[31m$secret", value => 'v', environment_scope => "\x{202e}x" } ]);
+	my $message = said("DELETE FROM variables WHERE project = 'p/q'",
+		'GET .*variables\?' => [ [ send => json_answer(200, {}, $list) ] ],
+		'GET ' => refusal('no', 400), 'DELETE ' => refusal('no', 400));
+	like($message, qr/"K\[31m\*+" \(x\) of "p\/q"/, 'the name of a variable from a list shows what is seen');
+	unlike($message, qr/Hostile|\e|\x{202e}/, 'no secret in the name of a variable is in messages');
+	return;
+}
+
+# The path of a request has a secret in it.
+sub test_requests
+{
+	my $message = said("SELECT * FROM variables WHERE project = 'p/q' AND key = '$secret'", 'GET ' => refusal('no', 403));
+
+	like($message, qr{GET /case\d+/api/v4/projects/p%2Fq/variables/\*+,}, 'a detail shows a path without a secret');
+	like(slurp_file($node->logfile), qr{GitLab request: GET /case\d+/api/v4/projects/p%2Fq/variables/\*+ },
+		'log_requests logs a path without a secret');
+	return;
+}
+
+# --- a database that lacks characters -------------------------------------------------------
+
+sub test_latin1
+{
+	my $utf8 = $session;
+
+	$session = Session->open($node, database => 'latin1', verbosity => 'verbose');
+	$session->query(q{SET client_encoding = 'UTF8'});
+	my $token = { id => 42, user_id => 1, name => '∑', active => JSON::PP::true };
+	like(
+		said('SELECT id, name FROM tokens', 'GET ' => [ [ send => json_answer(200, {}, $json->encode([$token])) ] ]),
+		qr/ERROR:  22P05: .*CONTEXT:  field "name" of personal access token 42/s,
+		'a name that the database lacks characters for is an error with the id');
+	like(
+		said(
+			q{INSERT INTO variables (project, key, value) VALUES ('p/q', 'KEY', 'value-of-a-variable')},
+			'POST ' => [ [ send => json_answer(201, {}, $json->encode({ key => "é∑", environment_scope => '*' })) ] ],
+			'GET ' => refusal('404 Not found', 404),
+			'DELETE ' => [ [ send => answer(204, {}) ] ]),
+		qr/with the key "é\?" instead/, 'a key shows the characters that the database has');
+	like(said('SELECT * FROM tokens', 'GET ' => refusal("é\x{9b}x")), qr/GitLab said: "\?x"/,
+		'a message shows ASCII');
+	$session->close;
+	$session = $utf8;
+	return;
+}
+
+# --- what cannot be undone ------------------------------------------------------------------
+
+# So many tokens are revoked that one message does not hold them, and then one is
+# refused.
+sub test_revoked
+{
+	my $count = 420;
+	my $first = 1_000_000;
+	my $last = $first + $count;
+	my @script = map {
+		("GET .*tokens/$_\$" => [ [ send => json_answer(200, {}, qq({"id":$_,"user_id":2,"active":true,"revoked":false})) ] ])
+	} $first .. $last;
+	my $message = said(
+		"SET gitlab_pat_fdw.max_changes = 1000;
+		DELETE FROM tokens WHERE id = ANY (ARRAY(SELECT generate_series($first, $last)))",
+		'GET .*/self$' => [ [ send => json_answer(200, {}, '{"id":1,"user_id":1}') ] ],
+		@script,
+		"DELETE .*/$last\$" => [ [ sleep => 1 ], [ send => json_answer(400, {}, '{"message":"no"}') ] ],
+		'DELETE ' => [ [ send => answer(204, {}) ] ]);
+	my %named = map { $_ => 1 } $message =~ /\b(1000\d\d\d)\b/g;
+	my @missing = grep { !$named{$_} } $first .. $last;
+
+	is("@missing", '', 'messages name all tokens that cannot be brought back');
+	like($message, qr/420 tokens had already been revoked/, 'the error counts the tokens that cannot be brought back');
+	like($message, qr/could not revoke .* on server "hostile"/, 'the error names the server');
+	my $log = slurp_file($node->logfile);
+	@missing = grep { $log !~ /(?:: |, )$_\b/ } $first .. $last - 1;
+	is("@missing", '', 'the log names all tokens that cannot be brought back');
+	return;
+}
+
+# --- paths ----------------------------------------------------------------------------------
+
+# Steps up in a path are no names, in an INSERT no more than in a SELECT.
+sub test_paths
+{
+	my $before = $server->requests;
+
+	foreach my $values (
+		q{('..', 'KEY')}, q{('.', 'KEY')}, q{('', 'KEY')}, q{('p/q', '..')}, q{('p/q', '.')}, q{('p/q', '')})
+	{
+		like(
+			said("INSERT INTO variables (project, key, value) SELECT *, 'some-value' FROM (VALUES $values) v",
+				'.' => [ [ send => answer(204, {}) ] ]),
+			qr/ERROR:  22023: (?:invalid value for the field|"project" must be a full path or an id)/, "a variable $values is refused");
+	}
+	is($server->requests, $before, 'no request goes out for an INSERT with a step up in the path');
+	return;
+}

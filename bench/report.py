@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes results.md and results.svg out of measurements.
+"""Makes results.md and results.svg out of measurements, and the results in README.md.
 
 As a program: report.py DIRECTORY makes them anew out of DIRECTORY/results.json.
 """
@@ -8,14 +8,18 @@ import html
 import json
 import pathlib
 import sys
+import textwrap
+
+import goals
 
 TITLES = {"list": "List all tokens", "active": "List the active tokens", "get": "One token by id",
           "count": "Count all tokens", "revoke": "Revoke 200 tokens"}
-BARE = "libcurl + json-c, one connection"
 SATURATED = 0.8  # share of a core above which the simulator may be what is measured
 
 
 class Results:
+    """The part "lists" of the results."""
+
     def __init__(self, results):
         self.all = results
         self.rows = results["measurements"]
@@ -63,14 +67,115 @@ def number(value):
     return "%.0f" % value if value >= 9.95 else "%.1f" % value if value >= 0.95 else "%.2f" % value
 
 
-def table(header, rows):
+def table(header, rows, texts=1):
+    """The first columns are texts, the others numbers."""
     yield "| " + " | ".join(header) + " |"
-    yield "|---" + "|---:" * (len(header) - 1) + "|"
+    yield "|---" * texts + "|---:" * (len(header) - texts) + "|"
     for row in rows:
         yield "| " + " | ".join(row) + " |"
 
 
+# --- goals ---------------------------------------------------------------------------
+
+
+class Rows:
+    """What was measured of one kind of work; a goal's figure is computed from it."""
+
+    def __init__(self, rows, client):
+        self.rows = rows
+        self.client = self.of(client)
+
+    def of(self, client):
+        return next(row for row in self.rows if row["client"] == client)
+
+    def fastest(self, *kinds):
+        return min((row for row in self.rows if row["kind"] in kinds),
+                   key=lambda row: row["seconds"])
+
+
+def rows_of(part, name):
+    """The rows of one kind of work, from either part of the results."""
+    if "rows" in part:
+        return [row for row in part["rows"] if row["work"] == name]
+    task, tokens, *latency = name.split()
+    if task == "memory":
+        memory = {**part["memory"], "client": goals.FDW, "kind": "fdw"}
+        return [memory] if memory["tokens"] == int(tokens) else []
+    return Results(part).of(task, int(tokens), *map(int, latency))
+
+
+def measured(row):
+    words = [] if row.get("right", True) else ["**wrong**"]
+    if "seconds" in row:
+        words.append(duration(row["seconds"]))
+    if "requests" in row:
+        words.append("%d request%s" % (row["requests"], "" if row["requests"] == 1 else "s"))
+    if "cpu_seconds" in row:
+        words.append("%.2f µs" % (row["cpu_seconds"] * 1e6))
+    if "peak_kb" in row:
+        words.append("%.1f MB" % (row["peak_kb"] / 1024))
+    return ", ".join(words)
+
+
+def goal_table(part, works):
+    """A line for each goal. What came to a wrong end has not met any."""
+    lines = []
+    for work in works:
+        rows = rows_of(part, work.name)
+        if not rows:
+            continue
+        rows = Rows(rows, work.client)
+        right = rows.client.get("right", True)
+        title = work.title
+        for goal in work.goals:
+            value = goal.figure(rows)
+            met = right and goal.met(value)
+            lines.append([title, goal.words(), measured(rows.client), goal.format(value),
+                          "met" if met else "**not met**"])
+            title = ""
+        if not work.goals:
+            lines.append([title, "", measured(rows.client), "", "met" if right else "**not met**"])
+    return table(["work", "goal", "measured", "figure", ""], lines, texts=2)
+
+
 # --- the tables ----------------------------------------------------------------------
+
+
+def conditions(part):
+    """When and where it was measured."""
+    yield "%s, %s, %.0f minutes%s." % (
+        part["date"], part["machine"], part["minutes"],
+        ", a quick run" if part["quick"] else "")
+    yield "Load average %s before and %s after." % tuple(
+        ", ".join("%.2f" % load for load in part[key]) for key in ("load_before", "load_after"))
+    yield ""
+    for version in part["versions"]:
+        yield "- " + version
+    yield ""
+
+
+def client_table(part, names):
+    """The clients that did the same work, and how long each took."""
+    lines = []
+    for name in names:
+        rows = rows_of(part, name)
+        ideal = next((row["seconds"] for row in rows if row["client"] == goals.IDEAL), None)
+        for row in rows:
+            lines.append([name, row["client"], duration(row["seconds"]),
+                          number(row["seconds"] / ideal) if ideal else "",
+                          "%d" % row["requests"], "%d" % row["in_flight"]])
+            name = ""
+    return table(["work", "client", "time", "÷ ideal client", "requests", "at a time"], lines,
+                 texts=2)
+
+
+def cpu_table(part):
+    rows = rows_of(part, "cpu")
+    bare = Rows(rows, goals.BARE).client["cpu_seconds"]
+    return table(["process", "µs", "÷ libcurl + json-c"], [
+        [("backend of " if row["kind"] == "fdw" else "") + row["client"],
+         "%.2f" % (row["cpu_seconds"] * 1e6), "%.2f" % (row["cpu_seconds"] / bare)]
+        for row in rows])
 
 
 def timing_table(results, task, tokens):
@@ -91,52 +196,34 @@ def timing_table(results, task, tokens):
     yield from table(header, rows)
 
 
-def cpu_rows(results):
-    """(client, kind, microseconds per token, ratio to libcurl and json-c alone)"""
-    clients = results.all["cpu"]["clients"]
-    bare = next(row for row in clients if row["client"] == BARE)["seconds_per_token"]
-    return [(row["client"], row["kind"], row["seconds_per_token"] * 1e6,
-             row["seconds_per_token"] / bare) for row in clients]
+def statement_tables(part):
+    yield "## Statements"
+    yield ""
+    yield from conditions(part)
+    yield "Each request takes %d ms. Times are medians, and requests the most of any run." % (
+        part["latency_ms"])
+    yield ""
+    yield from goal_table(part, goals.STATEMENTS)
+    yield ""
+    yield "### Beside others"
+    yield ""
+    yield from client_table(part, list(dict.fromkeys(
+        row["work"] for row in part["rows"] if row["work"] != "cpu")))
+    yield ""
+    yield "### CPU time per token, listing %s at 0 ms" % format(
+        rows_of(part, "cpu")[0]["tokens"], ",")
+    yield ""
+    yield from cpu_table(part)
+    yield ""
 
 
-def goals(results):
-    """What was aimed at, what it came to, and whether that is enough."""
-    if results.of("list", 10000, 50):
-        ours = results.one("list", 10000, 50, "gitlab_pat_fdw, concurrency 16")["seconds"]
-        ratio = results.fastest_peer("list", 10000, 50)["seconds"] / ours
-        yield ("10,000 tokens at 50 ms, concurrency 16: at least 8 times as fast as the fastest "
-               "peer", "%.1f times" % ratio, ratio >= 8)
-        ratio = ours / results.floor("list", 10000, 50)["seconds"]
-        yield ("10,000 tokens at 50 ms, concurrency 16: at most 1.2 times the floor's time",
-               "%.2f times" % ratio, ratio <= 1.2)
-    worst = max(ratio for _, kind, _, ratio in cpu_rows(results) if kind == "fdw")
-    yield ("CPU time per token at 0 ms: at most twice that of libcurl and json-c alone, at any "
-           "concurrency", "%.2f times" % worst, worst <= 2)
-    memory = results.all["memory"]
-    if memory["tokens"] >= 100000:
-        grown = memory["peak_kb"] / 1024
-        yield ("100,000 tokens, concurrency 16: the backend grows by less than 16 MB, at its peak",
-               "%.1f MB" % grown, grown < 16)
-
-
-def markdown(results):
-    about = results.all
-    memory = about["memory"]
-    yield "<!-- Written by bench/run: do not edit. -->"
+def list_tables(part):
+    results = Results(part)
+    memory = part["memory"]
+    yield "## Lists"
     yield ""
-    yield "%s, %s, %.0f minutes%s." % (
-        about["date"], about["machine"], about["minutes"],
-        ", a quick run" if about["quick"] else "")
-    yield "Load average %s before and %s after." % tuple(
-        ", ".join("%.2f" % load for load in about[key]) for key in ("load_before", "load_after"))
-    yield ""
-    for version in about["versions"]:
-        yield "- " + version
-    yield ""
-    yield "### Goals"
-    yield ""
-    yield from table(["goal", "measured", ""], [
-        [text, value, "met" if met else "**not met**"] for text, value, met in goals(results)])
+    yield from conditions(part)
+    yield from goal_table(part, goals.LISTS)
     yield ""
     yield "Times are medians. ÷ floor: divided by the time of the fastest of the first three, which"
     yield "interpret nothing or next to nothing. peer ÷: how many times as fast as the fastest peer."
@@ -148,12 +235,6 @@ def markdown(results):
         yield ""
         yield from timing_table(results, task, tokens)
         yield ""
-    yield "### CPU time per token, listing %s at 0 ms" % format(about["cpu"]["tokens"], ",")
-    yield ""
-    yield from table(["process", "µs", "÷ libcurl + json-c"], [
-        [("backend of " if kind == "fdw" else "") + client, "%.2f" % cpu, "%.2f" % ratio]
-        for client, kind, cpu, ratio in cpu_rows(results)])
-    yield ""
     yield "### Memory of a backend that lists %s tokens, concurrency 16" % format(
         memory["tokens"], ",")
     yield ""
@@ -162,6 +243,16 @@ def markdown(results):
             ("before, after a lookup by id", "before_kb"), ("growth at the peak", "peak_kb"),
             ("growth after the statement", "grown_kb"),
             ("more after listing once more", "second_kb"))])
+    yield ""
+
+
+def markdown(parts):
+    yield "<!-- Written by bench/run: do not edit. -->"
+    yield ""
+    if "statements" in parts:
+        yield from statement_tables(parts["statements"])
+    if "lists" in parts:
+        yield from list_tables(parts["lists"])
 
 
 # --- the chart -----------------------------------------------------------------------
@@ -211,15 +302,69 @@ def text(x, y, words, attributes=""):
 
 # --- files ---------------------------------------------------------------------------
 
+BEGIN = "<!-- Written by bench/report.py, up to the end of the results: do not edit. -->"
+END = "<!-- The end of the results. -->"
 
-def write(measured, directory):
-    results = Results(measured)
-    tables = "\n".join(markdown(results)) + "\n"
-    (directory / "results.json").write_text(json.dumps(measured, indent=1) + "\n")
+
+def heading(title, part):
+    yield "### " + title
+    yield ""
+    yield from textwrap.wrap("%s: %s. %s, %s. The load average was %.2f before and %.2f after." % (
+        part["date"], part["machine"], part["versions"][0], ", ".join(part["versions"][1:]),
+        part["load_before"][0], part["load_after"][0]), 100, break_on_hyphens=False)
+    yield ""
+
+
+def excerpt(parts):
+    """What README.md shows of the results."""
+    if "statements" in parts:
+        part = parts["statements"]
+        yield from heading("Statements", part)
+        yield from goal_table(part, goals.STATEMENTS)
+        yield ""
+        yield from client_table(part, ("rotate", "rotate, faults", "insert"))
+        yield ""
+        yield "CPU time per token, listing %s at 0 ms:" % format(
+            rows_of(part, "cpu")[0]["tokens"], ",")
+        yield ""
+        yield from cpu_table(part)
+        yield ""
+    if "lists" in parts:
+        part = parts["lists"]
+        yield from heading("Lists", part)
+        yield from goal_table(part, goals.LISTS)
+        yield ""
+        for title, task, tokens in (("Listing all of 10,000 tokens", "list", 10000),
+                                    ("Revoking 200 of 1,000 tokens", "revoke", 1000)):
+            yield title + ":"
+            yield ""
+            yield from timing_table(Results(part), task, tokens)
+            yield ""
+
+
+def embed(parts, readme):
+    before, _, rest = readme.read_text().partition(BEGIN + "\n")
+    _, end, after = rest.partition(END + "\n")
+    if end:
+        readme.write_text("\n".join((before + BEGIN, "", *excerpt(parts), end + after)))
+
+
+def write(parts, directory):
+    tables = "\n".join(markdown(parts)).rstrip("\n") + "\n"
+    (directory / "results.json").write_text(json.dumps(parts, indent=1) + "\n")
     (directory / "results.md").write_text(tables)
-    (directory / "results.svg").write_text("\n".join(chart(results)) + "\n")
+    if "lists" in parts:
+        (directory / "results.svg").write_text("\n".join(chart(Results(parts["lists"]))) + "\n")
+    if (directory / "README.md").exists():
+        embed(parts, directory / "README.md")
     print("\n" + tables)
     print("==> These tables, the chart and the figures are in %s" % directory)
+
+
+def update(parts, directory):
+    """Of a part that was not measured, what was measured last stays."""
+    last = directory / "results.json"
+    write({**(json.loads(last.read_text()) if last.exists() else {}), **parts}, directory)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 #!/usr/bin/python3
-"""python-gitlab as a library. Commands and answers are those of floor.c; also: count."""
+"""python-gitlab as a library. Commands and answers are those of floor.c; also:
+
+  count
+  rotate EXPIRES_AT ID,ID,...    natively, one by one, as a script would
+"""
 
 import sys
 
 import gitlab
 
-client = gitlab.Gitlab(sys.argv[1], private_token=sys.argv[2])
+client = gitlab.Gitlab(sys.argv[1], private_token=sys.argv[2], retry_transient_errors=True)
 tokens = client.personal_access_tokens
 
 
@@ -30,7 +34,15 @@ def delete(ids):
     return len([tokens.delete(token_id) for token_id in ids.split(",")])
 
 
-COMMANDS = {"list": list_tokens, "count": count, "get": get, "delete": delete}
+def rotate(argument):
+    # Debian 12 has a version without rotate().
+    expires_at, ids = argument.split(" ")
+    return len([client.http_post("/personal_access_tokens/%s/rotate" % token_id,
+                                 post_data={"expires_at": expires_at})["token"]
+                for token_id in ids.split(",")])
+
+
+COMMANDS = {"list": list_tokens, "count": count, "get": get, "delete": delete, "rotate": rotate}
 
 for line in sys.stdin:
     command, _, argument = line.rstrip("\n").partition(" ")

@@ -11,7 +11,12 @@
 --   tables  the schema that its foreign tables are in; public
 --   which   a condition on the tokens that are fetched, on columns of
 --           gitlab_personal_access_tokens; true, for all of them.  Where most
---           tokens are dead, -v which='active' saves the most.
+--           tokens are revoked or expired, -v which='active' saves the most.
+--   group   the path of a group, for its Owner, who is no administrator: fetched are the
+--           tokens of it and its subgroups, of their projects, and of the service
+--           accounts of the group; none by default
+--   rotations  the log of gitlab_pat_rotate_due(), for the view of the tokens that
+--           rotations have left over; none by default
 --   reader  the role that may read the views, and nothing else; it is created if
 --           it doesn't exist: gitlab_dashboard_reader
 
@@ -19,6 +24,8 @@
 \if :{?server} \else \set server gitlab \endif
 \if :{?tables} \else \set tables public \endif
 \if :{?which} \else \set which true \endif
+\if :{?group} \else \set group '' \endif
+\if :{?rotations} \else \set rotations '' \endif
 \if :{?reader} \else \set reader gitlab_dashboard_reader \endif
 
 BEGIN;
@@ -28,22 +35,63 @@ COMMENT ON SCHEMA gitlab_dashboard IS 'what GitLab said of its tokens at the las
 
 -- Views may have changed their columns.  If there are some of yours on top of
 -- them, this fails, and leaves everything as it was.
-DROP VIEW IF EXISTS gitlab_dashboard.jobs, gitlab_dashboard.session_requests,
+DROP VIEW IF EXISTS gitlab_dashboard.rotations, gitlab_dashboard.leftovers, gitlab_dashboard.jobs, gitlab_dashboard.session_requests,
   gitlab_dashboard.credential, gitlab_dashboard.scopes, gitlab_dashboard.summary,
   gitlab_dashboard.tokens;
 DROP MATERIALIZED VIEW IF EXISTS gitlab_dashboard.fetched_tokens,
   gitlab_dashboard.fetched_credential;
 
 -- ---------------------------------------------------------------------------
--- What is fetched: a list of tokens, a list of users, and the credential.
+-- What is fetched: a list of tokens, a list of users, and the credential.  Of a
+-- group, a list of each group and project: users, who could be anybody's, are not
+-- asked for.
 
-CREATE MATERIALIZED VIEW gitlab_dashboard.fetched_tokens AS
-  SELECT t.id, t.name, t.scopes, t.active, t.revoked, t.created_at, t.last_used_at,
-         t.expires_at, t.user_id, u.username, u.name AS owner_name, u.state AS owner_state,
-         u.locked AS owner_locked, u.bot AS owner_bot, u.is_admin AS owner_is_admin
-  FROM (SELECT * FROM :"tables".gitlab_personal_access_tokens WHERE :which) t
-  LEFT JOIN :"tables".gitlab_users u ON u.id = t.user_id
-  WITH NO DATA;
+SELECT :'group' <> '' AS has_group \gset
+\if :has_group
+  CREATE MATERIALIZED VIEW gitlab_dashboard.fetched_tokens AS
+    WITH token AS (
+      SELECT id, name, scopes, active, revoked, created_at, last_used_at, expires_at, user_id,
+             'project bot' AS bot, project AS container, access_level
+      FROM :"tables".gitlab_project_access_tokens
+      WHERE project = ANY (ARRAY(
+        SELECT path FROM :"tables".gitlab_projects
+        WHERE group_path = :'group' OR starts_with(group_path, :'group' || '/')))
+      UNION ALL
+      SELECT id, name, scopes, active, revoked, created_at, last_used_at, expires_at, user_id,
+             'group bot', group_path, access_level
+      FROM :"tables".gitlab_group_access_tokens
+      WHERE group_path = ANY (ARRAY(
+        SELECT path FROM :"tables".gitlab_groups
+        WHERE path = :'group' OR starts_with(path, :'group' || '/')))
+      UNION ALL
+      SELECT id, name, scopes, active, revoked, created_at, last_used_at, expires_at, user_id,
+             'service account', group_path, NULL
+      FROM :"tables".gitlab_group_service_account_tokens
+      WHERE group_path = :'group' AND user_id = ANY (ARRAY(
+        SELECT id FROM :"tables".gitlab_group_service_accounts WHERE group_path = :'group')))
+    SELECT t.id, t.name, t.scopes, t.active, t.revoked, t.created_at, t.last_used_at,
+           t.expires_at, t.user_id, coalesce(a.username, 'bot of ' || t.container) AS username,
+           coalesce(a.name, t.container) AS owner_name, NULL::text AS owner_state,
+           NULL::boolean AS owner_locked, true AS owner_bot, false AS owner_is_admin,
+           NULL::text AS owner_url, t.bot, t.container, t.access_level
+    FROM (SELECT * FROM token WHERE :which) t
+    LEFT JOIN (SELECT * FROM :"tables".gitlab_group_service_accounts
+               WHERE group_path = :'group') a ON a.id = t.user_id
+    WITH NO DATA;
+\else
+  CREATE MATERIALIZED VIEW gitlab_dashboard.fetched_tokens AS
+    SELECT t.id, t.name, t.scopes, t.active, t.revoked, t.created_at, t.last_used_at,
+           t.expires_at, t.user_id, u.username, u.name AS owner_name, u.state AS owner_state,
+           u.locked AS owner_locked, u.bot AS owner_bot, u.is_admin AS owner_is_admin,
+           u.web_url AS owner_url, NULL::text AS bot,
+           -- GitLab names the bots so
+           CASE WHEN u.bot THEN substring(u.username FROM '^(?:project|group)_([0-9]+)_bot') END
+             AS container,
+           NULL::integer AS access_level
+    FROM (SELECT * FROM :"tables".gitlab_personal_access_tokens WHERE :which) t
+    LEFT JOIN :"tables".gitlab_users u ON u.id = t.user_id
+    WITH NO DATA;
+\endif
 CREATE UNIQUE INDEX ON gitlab_dashboard.fetched_tokens (id);
 
 CREATE MATERIALIZED VIEW gitlab_dashboard.fetched_credential AS
@@ -62,7 +110,11 @@ CREATE VIEW gitlab_dashboard.tokens AS
            s.today - (coalesce(t.last_used_at, t.created_at) AT TIME ZONE 'UTC')::date
          END AS days_unused,
          t.user_id, t.username, t.owner_name, s.owner_kind, s.owner_state,
-         s.state = 'active' AND s.owner_state NOT IN ('active', 'unknown') AS owner_is_dead
+         s.state = 'active' AND s.owner_state NOT IN ('active', 'unknown') AS owner_is_inactive,
+         t.owner_url,
+         s.state = 'active' AND coalesce(t.last_used_at > now() - interval '30 days', false)
+           AS used_lately,
+         t.container, t.access_level
   FROM gitlab_dashboard.fetched_tokens t
   CROSS JOIN LATERAL (
     SELECT (now() AT TIME ZONE 'UTC')::date AS today,
@@ -71,7 +123,8 @@ CREATE VIEW gitlab_dashboard.tokens AS
                   AND (t.expires_at > (now() AT TIME ZONE 'UTC')::date OR t.expires_at IS NULL)
                 THEN 'active'
                 ELSE 'expired' END AS state,
-           CASE WHEN t.username IS NULL THEN 'unknown'
+           CASE WHEN t.bot IS NOT NULL THEN t.bot
+                WHEN t.username IS NULL THEN 'unknown'
                 WHEN t.owner_bot AND t.username ~ '^project_[0-9]+_bot' THEN 'project bot'
                 WHEN t.owner_bot AND t.username ~ '^group_[0-9]+_bot' THEN 'group bot'
                 WHEN t.owner_bot THEN 'service account'
@@ -90,8 +143,15 @@ COMMENT ON COLUMN gitlab_dashboard.tokens.owner_kind
 IS 'user, administrator, project bot, group bot, service account (any other bot), or unknown';
 COMMENT ON COLUMN gitlab_dashboard.tokens.owner_state
 IS 'active, locked, blocked, deactivated, ..., or unknown if GitLab lists no such user';
-COMMENT ON COLUMN gitlab_dashboard.tokens.owner_is_dead
+COMMENT ON COLUMN gitlab_dashboard.tokens.owner_is_inactive
 IS 'an active token whose owner is blocked, deactivated, locked or the like';
+COMMENT ON COLUMN gitlab_dashboard.tokens.owner_url IS 'the owner''s page in GitLab';
+COMMENT ON COLUMN gitlab_dashboard.tokens.used_lately
+IS 'an active token that was used within 30 days';
+COMMENT ON COLUMN gitlab_dashboard.tokens.container
+IS 'the project or group of a bot or a service account: its path, or its number where all tokens are fetched';
+COMMENT ON COLUMN gitlab_dashboard.tokens.access_level
+IS 'what a bot may do in its container: 40 is Maintainer; NULL where all tokens are fetched';
 
 CREATE VIEW gitlab_dashboard.summary AS
   SELECT owner_kind,
@@ -102,7 +162,7 @@ CREATE VIEW gitlab_dashboard.summary AS
          count(*) FILTER (WHERE days_left <= 30) AS expiring_30,
          count(*) FILTER (WHERE days_left <= 90) AS expiring_90,
          count(*) FILTER (WHERE state = 'active' AND expires_at IS NULL) AS without_expiry,
-         count(*) FILTER (WHERE owner_is_dead) AS owner_dead,
+         count(*) FILTER (WHERE owner_is_inactive) AS owner_inactive,
          count(*) FILTER (WHERE days_unused > 90) AS unused_90
   FROM gitlab_dashboard.tokens
   GROUP BY owner_kind;
@@ -124,15 +184,26 @@ CREATE VIEW gitlab_dashboard.credential AS
          c.expires_at - (now() AT TIME ZONE 'UTC')::date AS days_left, c.sees_all_tokens,
          s.srvname AS server_name,
          (SELECT option_value FROM pg_catalog.pg_options_to_table(s.srvoptions)
-          WHERE option_name = 'url') AS url
+          WHERE option_name = 'url') AS url,
+         nullif(:'which', 'true') AS which, nullif(:'group', '') AS of_group
   FROM gitlab_dashboard.fetched_credential c
   JOIN pg_catalog.pg_foreign_server s ON s.srvname = :'server';
 
 COMMENT ON VIEW gitlab_dashboard.credential
 IS 'the API token that GitLab is asked with, which is this extension''s own';
 
+COMMENT ON COLUMN gitlab_dashboard.credential.which
+IS 'the condition on the tokens that are fetched; NULL: all tokens are';
+COMMENT ON COLUMN gitlab_dashboard.credential.of_group
+IS 'the group whose tokens are fetched; NULL: those of all users';
+
 -- ---------------------------------------------------------------------------
 -- What is remembered
+
+-- Up to 1.1 the column had another name.
+SELECT 'ALTER TABLE gitlab_dashboard.history RENAME owner_dead TO owner_inactive'
+FROM pg_catalog.pg_attribute
+WHERE attrelid = to_regclass('gitlab_dashboard.history') AND attname = 'owner_dead' \gexec
 
 CREATE TABLE IF NOT EXISTS gitlab_dashboard.history (
   day date,
@@ -144,7 +215,7 @@ CREATE TABLE IF NOT EXISTS gitlab_dashboard.history (
   expiring_30 bigint NOT NULL,
   expiring_90 bigint NOT NULL,
   without_expiry bigint NOT NULL,
-  owner_dead bigint NOT NULL,
+  owner_inactive bigint NOT NULL,
   unused_90 bigint NOT NULL,
   PRIMARY KEY (day, owner_kind));
 
@@ -192,7 +263,9 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS
            l.end_time AS last_end,
            (SELECT count(*) FROM cron.job_run_details d
             WHERE d.jobid = j.jobid AND d.status = 'failed'
-              AND d.end_time > now() - interval '1 day') AS failures_1d
+              AND d.end_time > now() - interval '1 day') AS failures_1d,
+           (SELECT max(d.end_time) FROM cron.job_run_details d
+            WHERE d.jobid = j.jobid AND d.status = 'succeeded') AS last_success
     FROM cron.job j
     LEFT JOIN LATERAL (
       SELECT * FROM cron.job_run_details d
@@ -203,10 +276,56 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS
   CREATE VIEW gitlab_dashboard.jobs AS
     SELECT NULL::text AS job_name, NULL::text AS schedule, NULL::boolean AS active,
            NULL::boolean AS last_failed, NULL::timestamptz AS last_start,
-           NULL::timestamptz AS last_end, NULL::bigint AS failures_1d
+           NULL::timestamptz AS last_end, NULL::bigint AS failures_1d,
+           NULL::timestamptz AS last_success
     WHERE false;
 \endif
 COMMENT ON VIEW gitlab_dashboard.jobs IS 'the jobs that pg_cron runs in this database';
+
+-- ---------------------------------------------------------------------------
+-- What rotations have left over: active tokens that gitlab_pat_rotate_due() has
+-- replaced, or has created in vain.  The log may lack the column revoke_after.
+
+SELECT :'rotations' <> '' AS has_rotations \gset
+\if :has_rotations
+  SELECT :'rotations'::regclass AS rotations \gset
+  CREATE VIEW gitlab_dashboard.leftovers AS
+    SELECT DISTINCT ON (t.id) t.id, t.name, t.user_id, t.username, t.owner_kind, t.owner_url,
+           t.expires_at, l.at AS since,
+           CASE WHEN l.old_id = t.id THEN 'replaced' ELSE 'created in vain' END AS reason
+    FROM gitlab_dashboard.tokens t
+    JOIN :rotations l ON (l.outcome IN ('rotated', 'left over') AND l.old_id = t.id)
+      OR (l.outcome = 'failed' AND l.new_id = t.id)
+    WHERE t.state = 'active'
+      -- an overlap that was asked for
+      AND coalesce((to_jsonb(l) ->> 'revoke_after')::timestamptz < now(), true)
+      -- a later run has taken it for the one that is in place
+      AND NOT EXISTS (SELECT FROM :rotations a
+                      WHERE (a.outcome = 'rotated' AND a.new_id = t.id AND a.at >= l.at)
+                        OR (a.outcome = 'in use' AND a.old_id = t.id AND a.at >= l.at))
+    ORDER BY t.id, l.at DESC;
+  -- Why is in the log, for whoever may read it.
+  CREATE VIEW gitlab_dashboard.rotations AS
+    SELECT owner, token_name, max(at) FILTER (WHERE outcome = 'rotated') AS last_delivered,
+           max(at) FILTER (WHERE outcome = 'failed') AS last_failed,
+           coalesce(max(at) FILTER (WHERE outcome = 'failed') > now() - interval '2 days'
+             AND max(at) FILTER (WHERE outcome = 'failed')
+               > coalesce(max(at) FILTER (WHERE outcome = 'rotated'), '-infinity'), false) AS is_failing
+    FROM :rotations GROUP BY owner, token_name;
+\else
+  CREATE VIEW gitlab_dashboard.rotations AS
+    SELECT NULL::text AS owner, NULL::text AS token_name, NULL::timestamptz AS last_delivered,
+           NULL::timestamptz AS last_failed, NULL::boolean AS is_failing
+    WHERE false;
+  CREATE VIEW gitlab_dashboard.leftovers AS
+    SELECT id, name, user_id, username, owner_kind, owner_url, expires_at,
+           NULL::timestamptz AS since, NULL::text AS reason
+    FROM gitlab_dashboard.tokens WHERE false;
+\endif
+COMMENT ON VIEW gitlab_dashboard.leftovers
+IS 'active tokens that rotations have replaced or created in vain, and that nobody has revoked';
+COMMENT ON VIEW gitlab_dashboard.rotations
+IS 'tokens that gitlab_pat_rotate_due() delivers, and whether it has failed within two days and not delivered since';
 
 -- ---------------------------------------------------------------------------
 -- Refreshing
@@ -232,7 +351,7 @@ BEGIN
   today := (started AT TIME ZONE 'UTC')::date;
   SELECT * INTO before FROM gitlab_dashboard.session_requests;
   BEGIN
-    -- The credential first: the cheapest way to find out that it is no good.
+    -- The credential first: the cheapest way to find out that GitLab refuses it.
     FOR view_name, how IN
       SELECT oid::regclass, CASE WHEN relispopulated THEN 'CONCURRENTLY' ELSE '' END
       FROM pg_catalog.pg_class
@@ -279,7 +398,7 @@ WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = :'reader') \ge
 GRANT USAGE ON SCHEMA gitlab_dashboard TO :"reader";
 GRANT SELECT ON gitlab_dashboard.tokens, gitlab_dashboard.summary, gitlab_dashboard.scopes,
   gitlab_dashboard.credential, gitlab_dashboard.history, gitlab_dashboard.refreshes,
-  gitlab_dashboard.jobs TO :"reader";
+  gitlab_dashboard.jobs, gitlab_dashboard.leftovers, gitlab_dashboard.rotations TO :"reader";
 COMMIT;
 
 CALL gitlab_dashboard.refresh();

@@ -11,6 +11,7 @@ use lib "$FindBin::RealBin/lib";
 use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;
+use IPC::Run ();
 use POSIX qw(strftime);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -20,6 +21,11 @@ use Test::More;
 my %recipes = (
 	rotate_tokens => 'gitlab: rotate tokens|0 4 * * *|'
 	  . q{CALL gitlab_jobs.rotate_tokens('public.secrets', 'public.gitlab_personal_access_tokens', 14, 90)},
+	rotate_and_deliver => 'gitlab: rotate and deliver|0 4 * * *|'
+	  . q{CALL gitlab_pat_rotate_due('gitlab_jobs.deliveries', 'gitlab_jobs.rotations', 90, }
+	  . q{tokens => 'public.gitlab_personal_access_tokens', users => 'public.gitlab_users', }
+	  . q{variables => 'public.gitlab_project_variables', group_variables => 'public.gitlab_group_variables')},
+	declared_tokens => 'gitlab: apply declared tokens|15 4 * * *|CALL gitlab_jobs.apply_declared_tokens()',
 	rotate_credential =>
 	  q{gitlab: rotate credential|30 3 * * *|CALL gitlab_jobs.rotate_credential('gitlab', 14, 90)},
 	weekly_report => 'gitlab: weekly report|0 6 * * 1|CALL gitlab_jobs.report_week()',
@@ -29,7 +35,7 @@ my %recipes = (
 is(join(' ', sort map { m{(\w+)\.sql$} } glob "$FindBin::RealBin/../recipes/*"), join(' ', sort keys %recipes),
 	'all recipes are tested');
 my $document = slurp_file("$FindBin::RealBin/../doc/recipes.md");
-is(join(' ', grep { index($document, "(../recipes/$_.sql)") < 0 } sort keys %recipes), '', '... and documented');
+is(join(' ', grep { index($document, "(../recipes/$_.sql)") < 0 } sort keys %recipes), '', 'all recipes are documented');
 my @runs = map { start_run($_) } qw(workers connections);
 
 install($_) foreach @runs;
@@ -41,12 +47,14 @@ foreach my $run (@runs)
 {
 	note("jobs in $run->{name}");
 	test_rotated_tokens($run);
+	test_delivered_tokens($run);
 	test_rotated_credential($run);
 	test_weekly_report($run);
 	test_refreshed_dashboards($run);
 	test_alerts($run);
 	test_secrets($run);
 	test_by_hand($run);
+	test_declared_tokens($run);
 	is_alive($run->{node});
 	$run->{node}->stop;
 }
@@ -91,10 +99,25 @@ sub install
 		run_script($node, 'dashboards/install.sql');
 		run_script($node, "recipes/$_.sql") foreach sort keys %recipes;
 	}
+	# All in one session, with a schedule for the first one: it is nobody else's.
+	run_scripts($node, "-v tables=public", sort keys %recipes);
 	is( $node->safe_psql('postgres',
 			'SELECT jobname, schedule, command FROM cron.job ORDER BY jobname COLLATE "C"'),
 		join("\n", sort values %recipes),
 		"$run->{name}: each recipe has its job, once");
+	return;
+}
+
+# Several scripts in one session of psql.
+sub run_scripts
+{
+	my ($node, $options, @names) = @_;
+	my $input = join '', map { "\\i $FindBin::RealBin/../recipes/$_.sql\n" } @names;
+	my ($out, $err);
+
+	IPC::Run::run([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'),
+			'-v', 'ON_ERROR_STOP=1', split(/ /, $options), '-f', '-' ], '<', \$input, '>', \$out, '2>', \$err);
+	is($err, '', 'the recipes run one after the other in one session');
 	return;
 }
 
@@ -104,7 +127,7 @@ sub schedule
 	my ($run) = @_;
 	my ($node, $sim) = @$run{qw(node sim)};
 	my $url = $sim->url;
-	my %soon = (2 => 14, 4 => 15, 7 => 3, 9 => 3, 12 => 3);
+	my %soon = (2 => 14, 4 => 15, 7 => 3, 9 => 3, 12 => 3, 13 => 3);
 
 	$sim->control('PATCH', "tokens/$_", undef, { expires_at => day($soon{$_}) })
 	  foreach keys %soon;
@@ -112,10 +135,14 @@ sub schedule
 		'postgres', qq{
 		INSERT INTO secrets (id, name) VALUES
 			(2, 'of alice'), (3, 'not due'), (4, 'just not due'),
-			(9, 'of a project'), (12, 'unstorable');
+			(6, 'dead'), (13, 'fine-grained'), (12, 'unstorable');
+		INSERT INTO gitlab_jobs.deliveries (token_name, owner, project, variable) VALUES
+			('frank admin', 'frank', 'acme/app', 'CONFIG'), ('rotator', 'frank', 'acme/app', 'NONE');
+		INSERT INTO gitlab_jobs.declared_tokens (owner, name, scopes) VALUES
+			('alice', 'declared', '{read_api}'), ('nobody', 'declared', '{read_api}');
 		ALTER TABLE secrets ADD CHECK (name <> 'unstorable' OR secret IS NULL);
 
-		-- a credential that is no good any more
+		-- a credential that GitLab refuses
 		CREATE SERVER dead FOREIGN DATA WRAPPER gitlab_pat_fdw OPTIONS (url '$url');
 		CREATE USER MAPPING FOR CURRENT_USER SERVER dead OPTIONS (token 'glpat-sim-revoked');
 
@@ -141,7 +168,7 @@ sub wait_for_jobs
 	my $finished = q{status IN ('succeeded', 'failed')};
 
 	$run->{node}->poll_query_until('postgres', qq{
-		SELECT count(DISTINCT jobid) FILTER (WHERE $finished) = 7 AND bool_and($finished)
+		SELECT count(DISTINCT jobid) FILTER (WHERE $finished) = 9 AND bool_and($finished)
 		FROM cron.job_run_details})
 	  or die 'not all jobs have run';
 	return;
@@ -159,7 +186,7 @@ sub make_credential_due
 		WHERE jobname NOT IN ('gitlab: note failed jobs', 'gitlab: rotate credential')});
 	like(ended($run, 'gitlab: rotate credential'), qr/^succeeded\|/,
 		"$run->{name}: a credential that is not due is no failure");
-	is($sim->token_state(1), 'active', "$run->{name}: ... and stays");
+	is($sim->token_state(1), 'active', "$run->{name}: a credential that is not due stays");
 	$sim->control('PATCH', 'tokens/1', undef, { expires_at => day(14) });
 	return;
 }
@@ -170,7 +197,7 @@ sub wait_for_alerts_and_credential
 	my ($node, $sim) = @$run{qw(node sim)};
 
 	$node->poll_query_until('postgres', q{
-		SELECT count(DISTINCT job_name) = 2 FROM gitlab_jobs.alerts})
+		SELECT count(DISTINCT job_name) = 4 FROM gitlab_jobs.alerts})
 	  or die 'the failures were not noted';
 	wait_until('the credential is rotated', sub { $sim->token_state(1) eq 'revoked' });
 	$node->safe_psql('postgres', 'SELECT cron.alter_job(jobid, active => false) FROM cron.job');
@@ -203,23 +230,87 @@ sub test_rotated_tokens
 	my ($new) = grep { $_->{id} == $id } $sim->tokens;
 
 	is($sim->token_state(2), 'revoked', 'a token that was due is revoked');
-	is("$new->{state} $new->{user_id} $new->{expires_at}", 'active 2 ' . day(90), '... and has a successor');
-	is("$expiry $secret", day(90) . " $new->{token}", '... which is stored');
-	is(join(' ', map { $sim->token_state($_) } 3, 4, 7, 9, 12), join(' ', ('active') x 5),
+	is("$new->{state} $new->{user_id} $new->{expires_at}", 'active 2 ' . day(90), 'a token that was due has a successor');
+	is("$expiry $secret", day(90) . " $new->{token}", 'the successor is stored');
+	is(join(' ', map { $sim->token_state($_) } 3, 4, 7, 13, 12), join(' ', ('active') x 5),
 		'what is not due, not stored or could not be rotated works as before');
 	is( $node->safe_psql('postgres',
 			q{SELECT id, secret IS NULL FROM secrets WHERE name <> 'of alice' ORDER BY id}),
-		"3|t\n4|t\n9|t\n12|t", '... and nothing was stored for it');
+		"3|t\n4|t\n6|t\n12|t\n13|t", 'nothing was stored for what was not rotated');
 
-	like($message, qr/^failed\|.*could not rotate 2 of 3 personal access tokens/,
+	like($message, qr/^failed\|.*could not rotate 3 of 4 personal access tokens/,
 		'the job fails for the others');
-	like($message, qr/^(DETAIL: +)?9: personal access token 9 .*$/m, '... says why');
+	like($message, qr/^(DETAIL: +)?13: personal access token 13 .*$/m, 'the failed job says why');
+	like($message, qr/^(DETAIL: +)?6: it is stored and does not work/m, 'the failed job names a stored token that is dead');
 	like($message, qr/^(DETAIL: +)?12: could not store the new secret \(SQLSTATE 23514\)$/m,
-		'... but not what could not be stored');
+		'the failed job does not show what could not be stored');
 	is( $node->safe_psql('postgres', q{
 			SELECT count(*) FROM gitlab_personal_access_tokens t
 			WHERE active AND user_id = 8 AND name LIKE 'deploy%'}),
 		1, 'the successor that could not be stored is revoked');
+	return;
+}
+
+sub test_delivered_tokens
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my $message = ended($run, 'gitlab: rotate and deliver');
+
+	like($message, qr/^failed\|.*1 of 2 personal access tokens could not be rotated/, 'one delivery has failed');
+	my ($id) = split /\|/, $node->safe_psql('postgres', q{
+		SELECT token_id, failed FROM gitlab_jobs.rotation_state WHERE token_name = 'frank admin'});
+	my ($new) = grep { $_->{id} == $id } $sim->tokens;
+	is($sim->variable_value('project acme/app', 'CONFIG'), $new->{token}, 'the other delivery was made');
+	is($sim->token_state(15), 'revoked', 'the token that was delivered before is revoked');
+	is($node->safe_psql('postgres', q{
+			SELECT token_name, failed, failure FROM gitlab_jobs.rotation_state ORDER BY 1}),
+		"frank admin|f|\nrotator|t|there is no variable \"NONE\" (*) of project \"acme/app\" HINT: INSERT the variable first; its first value does not matter.",
+		'the view says what is wrong with which token');
+	return;
+}
+
+sub test_declared_tokens
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my $declared = sub { return $node->safe_psql('postgres', q{
+		SELECT token_id, secret FROM gitlab_jobs.declared_tokens WHERE owner = 'alice'}) };
+	my $apply = 'CALL gitlab_jobs.apply_declared_tokens()';
+
+	like(ended($run, 'gitlab: apply declared tokens'),
+		qr/^failed\|.*1 of 2 declared tokens.*create "declared" of "nobody": there is no user/s, 'a declaration that cannot be met is a failure');
+	my ($id, $secret) = split /\|/, $declared->();
+	my ($new) = grep { $_->{id} == $id } $sim->tokens;
+	is("$new->{state} $new->{user_id} $new->{token}", "active 2 $secret", 'a declared token is created, and its secret stored');
+	is($node->safe_psql('postgres', 'SELECT action, owner FROM gitlab_jobs.declared_plan'), 'create|nobody', 'the plan has what is left to be done');
+	$node->safe_psql('postgres', q{DELETE FROM gitlab_jobs.declared_tokens WHERE owner = 'nobody'});
+	$node->safe_psql('postgres', $apply);
+	is($declared->(), "$id|$secret", 'what is as it is declared stays');
+	$node->safe_psql('postgres', q{
+		INSERT INTO gitlab_jobs.declared_tokens (owner, name, scopes, lifetime) VALUES ('alice', 'too long', '{read_api}', 4000)});
+	my (undef, undef, $said) = $node->psql('postgres', $apply);
+	like($said, qr/create "too long" of "alice": could not .*\n  GitLab said: "Expiration date/,
+		'a declaration that GitLab refuses is told of with the reason that GitLab gives');
+	$node->safe_psql('postgres', q{DELETE FROM gitlab_jobs.declared_tokens WHERE name = 'too long'});
+
+	# rotate, recreate, and revoke what is not declared any more, but nothing else
+	$sim->control('PATCH', "tokens/$id", undef, { expires_at => day(14) });
+	is($node->safe_psql('postgres', 'SELECT action, token_id FROM gitlab_jobs.declared_plan'), "rotate|$id", 'a token that ends soon is to be rotated');
+	$node->safe_psql('postgres', $apply);
+	my ($rotated) = split /\|/, $declared->();
+	is(join(' ', map { $sim->token_state($_) } $id, $rotated), 'revoked active', 'a token that ends soon is rotated');
+	$node->safe_psql('postgres', q{UPDATE gitlab_jobs.declared_tokens SET scopes = '{api}'});
+	is($node->safe_psql('postgres', 'SELECT action, token_id FROM gitlab_jobs.declared_plan'), "recreate|$rotated", 'a token with other scopes is to be recreated');
+	$node->safe_psql('postgres', $apply);
+	my ($recreated) = split /\|/, $declared->();
+	is(join(' ', map { $sim->token_state($_) } $rotated, $recreated), 'revoked active', 'a token with other scopes is recreated');
+	my $others = () = grep { $_->{state} eq 'active' } $sim->tokens;
+	$node->safe_psql('postgres', 'DELETE FROM gitlab_jobs.declared_tokens');
+	is($node->safe_psql('postgres', 'SELECT action, token_id FROM gitlab_jobs.declared_plan'), "revoke|$recreated", 'a token that is no longer declared is to be revoked');
+	$node->safe_psql('postgres', $apply);
+	is($sim->token_state($recreated), 'revoked', 'a token that is no longer declared is revoked');
+	is(scalar(grep { $_->{state} eq 'active' } $sim->tokens), $others - 1, 'no token that the job has not made is revoked');
 	return;
 }
 
@@ -233,9 +324,9 @@ sub test_rotated_credential
 			WHERE jobname = 'gitlab: rotate credential'}),
 		'succeeded', 'the credential was rotated');
 	is($node->safe_psql('postgres', q{SELECT name, expires_at FROM gitlab_pat_self('gitlab')}),
-		'administrator|' . day(90), '... and the new one is in use');
-	is($sim->count(method => 'POST', path => 'self/rotate'), 1, '... which happened once');
-	like(ended($run, 'gitlab: rotate dead'), qr/^failed\|/, 'a credential that is no good is a failure');
+		'administrator|' . day(90), 'the new credential is in use');
+	is($sim->count(method => 'POST', path => 'self/rotate'), 1, 'the credential was rotated once');
+	like(ended($run, 'gitlab: rotate dead'), qr/^failed\|/, 'a job whose credential GitLab refuses fails');
 	return;
 }
 
@@ -252,7 +343,7 @@ sub test_weekly_report
 			ORDER BY finding, token_id}),
 		join("\n", 'expires soon|7|dave', 'expires soon|9|project_1_bot_a1b2c3', 'expires soon|12|dave',
 			'never expires|11|service_account_deploy', 'not used|12|dave', 'owner is gone|16|bob'),
-		'... with what there was to be found');
+		'the report has what there was to be found');
 
 	$node->safe_psql('postgres', q{
 		UPDATE gitlab_jobs.weekly_report SET week = week - 7;
@@ -261,10 +352,10 @@ sub test_weekly_report
 	my $count = 'SELECT week, count(*) FROM gitlab_jobs.weekly_report GROUP BY week ORDER BY week';
 	my $before = $node->safe_psql('postgres', $count);
 	$node->safe_psql('postgres', 'CALL gitlab_jobs.report_week()');
-	like($before, qr/^\S+\|\d+\n\S+\|\d+$/, '... for the week that it is');
+	like($before, qr/^\S+\|\d+\n\S+\|\d+$/, 'the report is for the current week');
 	is($node->safe_psql('postgres', $count), $before, 'a second report replaces the first of its week');
 	is(join(' ', sort map { $_->{path} =~ m{/api/v4(/\w+)} } $run->{sim}->journal),
-		'/personal_access_tokens /users', '... and takes a list of tokens and one of users');
+		'/personal_access_tokens /users', 'a report takes a list of tokens and one of users');
 	return;
 }
 
@@ -275,11 +366,11 @@ sub test_refreshed_dashboards
 	like(ended($run, 'gitlab: refresh dashboards'), qr/^succeeded\|/, 'the dashboards were refreshed');
 	is( $run->{node}->safe_psql('postgres', q{
 			SELECT count(*) >= 3, count(error) FROM gitlab_dashboard.refreshes}),
-		't|0', '... which was noted');
+		't|0', 'the refresh of the dashboards was noted');
 	is( $run->{node}->safe_psql('postgres', q{
 			SELECT last_failed FROM gitlab_dashboard.jobs
 			WHERE job_name IN ('gitlab: rotate dead', 'gitlab: weekly report') ORDER BY job_name}),
-		"t\nf", '... and show which jobs have failed');
+		"t\nf", 'the dashboards show which jobs have failed');
 	return;
 }
 
@@ -291,19 +382,19 @@ sub test_alerts
 	my $failed = q{
 		SELECT d.runid, j.jobname, d.return_message
 		FROM cron.job_run_details d JOIN cron.job j USING (jobid)
-		WHERE d.status = 'failed' AND j.jobname LIKE 'gitlab: %' ORDER BY 1};
+		WHERE d.status = 'failed' AND (j.jobname LIKE 'gitlab: %' OR d.command LIKE 'CALL gitlab_%') ORDER BY 1};
 	my $alerts = 'SELECT run_id, job_name, message FROM gitlab_jobs.alerts ORDER BY 1';
 
 	is( $node->safe_psql('postgres', 'SELECT DISTINCT job_name FROM gitlab_jobs.alerts ORDER BY 1'),
-		"gitlab: rotate dead\ngitlab: rotate tokens", 'there are alerts of what has failed');
+		"gitlab: apply declared tokens\ngitlab: rotate and deliver\ngitlab: rotate dead\ngitlab: rotate tokens", 'there are alerts of what has failed');
 	$node->safe_psql('postgres', q{
 		CALL gitlab_jobs.note_failures('gitlab: %');
 		UPDATE gitlab_jobs.alerts SET acknowledged_at = now();
 		CALL gitlab_jobs.note_failures('gitlab: %')});
 	is($node->safe_psql('postgres', $alerts), $node->safe_psql('postgres', $failed),
-		'... one for each run that has');
+		'there is one alert for each run that has failed');
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM gitlab_jobs.alerts WHERE acknowledged_at IS NULL'),
-		0, '... and not a second one');
+		0, 'a second run of the alerts makes no second alert');
 	return;
 }
 
@@ -325,7 +416,7 @@ sub test_secrets
 	my ($made) = grep { $_->{name} eq 'naive' } $sim->tokens;
 	like(ended($run, 'naive'), qr/^failed\|.*\Q$made->{token}\E/s,
 		'a plain statement would have shown the secret that it could not store');
-	is($made->{state}, 'revoked', '... which the rollback has made worthless');
+	is($made->{state}, 'revoked', 'the rollback has revoked the secret that was shown');
 	return;
 }
 
@@ -344,10 +435,10 @@ sub test_by_hand
 	$sim->control('PATCH', "tokens/$id", undef, { expires_at => day(14) });
 	$sim->clear_journal;
 	$node->safe_psql('postgres', $credential);
-	is($sim->count, 5, '... and three more rotate it');
+	is($sim->count, 5, 'three more requests rotate the credential');
 
 	my $tokens = q{CALL gitlab_jobs.rotate_tokens('public.secrets', 'gitlab_personal_access_tokens', 14, 90)};
-	$node->safe_psql('postgres', q{DELETE FROM secrets WHERE name IN ('of a project', 'unstorable')});
+	$node->safe_psql('postgres', q{DELETE FROM secrets WHERE name IN ('fine-grained', 'unstorable', 'dead')});
 	$sim->control('PATCH', 'tokens/4', undef, { expires_at => day(14) });
 	$sim->latency(200);
 	my @sessions = map { Session->open($node) } 1, 2;
@@ -355,10 +446,10 @@ sub test_by_hand
 	is(join('', map { $_->finish } @sessions), '', 'two sessions rotate what is due');
 	$_->close foreach @sessions;
 	$sim->latency(0);
-	is($sim->token_state(4), 'revoked', '... a token of root');
+	is($sim->token_state(4), 'revoked', 'two sessions rotate a token of root');
 	is( $node->safe_psql('postgres', q{
 			SELECT count(*), max(id) = (SELECT id FROM secrets WHERE name = 'just not due')
 			FROM gitlab_personal_access_tokens WHERE active AND name = 'root no admin mode'}),
-		'1|t', '... which has one successor');
+		'1|t', 'two sessions make one successor');
 	return;
 }

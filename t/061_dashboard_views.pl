@@ -18,7 +18,7 @@ use Test::More;
 
 my $reader = 'gitlab_dashboard_reader';
 my @readable = map { "gitlab_dashboard.$_" }
-  qw(tokens summary scopes credential history refreshes jobs);
+  qw(tokens summary scopes credential history refreshes jobs leftovers rotations);
 
 my $sim = GitLabSim->start;
 my $node = gitlab_cluster('main', $sim);
@@ -31,7 +31,9 @@ test_history();
 test_failures();
 test_readers_are_not_blocked();
 test_privileges();
+test_leftovers();
 test_variables();
+test_group();
 is_alive($node);
 done_testing();
 
@@ -82,7 +84,7 @@ sub test_contents
 	my $old = sql(q{SELECT (now() AT TIME ZONE 'UTC')::date - date '2024-01-01'});
 
 	is( sql(q{
-			SELECT id, state, days_left, days_unused, username, owner_kind, owner_state, owner_is_dead
+			SELECT id, state, days_left, days_unused, username, owner_kind, owner_state, owner_is_inactive
 			FROM gitlab_dashboard.tokens WHERE id IN (5, 6, 9, 10, 11, 14, 15, 16) OR id > 16 ORDER BY id}),
 		join("\n",
 			'5|expired|||alice|user|active|f',
@@ -100,9 +102,9 @@ sub test_contents
 			'21|expired|||erin|user|locked|f',
 			'22|active|120|200|carol|user|deactivated|t',
 			'23|active|120|1|erin|user|locked|t'),
-		'the inventory, with owners');
+		'the inventory has all tokens with their owners');
 	# active, expired, revoked, expiring within 7, 30 and 90 days, without expiry,
-	# of the dead, not used for more than 90 days
+	# of inactive owners, not used for more than 90 days
 	is(sql('TABLE gitlab_dashboard.summary ORDER BY owner_kind'),
 		join("\n",
 			'administrator|2|0|0|0|0|0|0|0|2',
@@ -111,15 +113,15 @@ sub test_contents
 			'service account|2|0|0|0|1|1|1|0|1',
 			'unknown|2|0|0|0|0|0|0|0|2',
 			'user|12|2|1|1|2|2|1|3|9'),
-		'the summary');
+		'the summary has the right numbers');
 	is(sql(q{SELECT owner_kind, tokens FROM gitlab_dashboard.scopes WHERE scope = 'api' ORDER BY 1}),
-		"administrator|2\nservice account|1\nunknown|1\nuser|4", 'tokens by scope');
+		"administrator|2\nservice account|1\nunknown|1\nuser|4", 'the view of scopes has the right numbers');
 	is( sql(q{
-			SELECT id, name, scopes, expires_at, days_left, sees_all_tokens, server_name, url
+			SELECT id, name, scopes, expires_at, days_left, sees_all_tokens, server_name, url, which
 			FROM gitlab_dashboard.credential}),
-		"1|administrator|{api,admin_mode,sudo}|2099-12-31|$far|t|gitlab|" . $sim->url,
-		'the credential');
-	is(sql('SELECT count(*) FROM gitlab_dashboard.jobs'), 0, 'no jobs without pg_cron');
+		"1|administrator|{api,admin_mode,sudo}|2099-12-31|$far|t|gitlab|" . $sim->url . '|',
+		'the view of the credential shows it');
+	is(sql('SELECT count(*) FROM gitlab_dashboard.jobs'), 0, 'the view of jobs is empty without pg_cron');
 	return;
 }
 
@@ -144,26 +146,26 @@ sub test_requests
 		'a refresh: a list of tokens, the credential and what it sees, a list of users');
 	is( noted('error, requests, retries, rate_limited, errors, rate_limit_remaining, bytes_received > 5000, '
 			  . 'wait_ms > 0, started_at < finished_at'),
-		'|4|0|0|0||t|t|t', '... which it notes');
+		'|4|0|0|0||t|t|t', 'the refresh notes its requests');
 	is(requests_of(join ';', map { "SELECT * FROM $_" } @readable), '', 'the views ask for nothing');
 
 	# The second one of a session counts only what is its own.
 	sql('CALL gitlab_dashboard.refresh(); CALL gitlab_dashboard.refresh()');
-	is(noted('requests, errors'), '4|0', 'the counters are those of one refresh');
+	is(noted('requests, errors'), '4|0', 'the counters of a refresh are those of one refresh');
 
 	# 274 tokens are three pages, and one request more because there are several;
 	# 160 users are two pages.
 	$sim->control('POST', 'reset', undef, { tokens => 258, users => 150 });
 	my $counted = () = requests_of('CALL gitlab_dashboard.refresh()') =~ /GET/g;
 	is($counted, 2 + 4 + 2, 'long lists take a request for each hundred rows, and that of tokens one more');
-	is(noted('requests'), 8, '... which it notes');
+	is(noted('requests'), 8, 'the refresh notes its requests');
 	is(sql('SELECT sum(active + expired + revoked) FROM gitlab_dashboard.summary'), 274,
-		'... and all of it is shown');
+		'the views show all rows of long lists');
 
 	# as it says in the document
 	$sim->control('POST', 'reset', undef, { tokens => 9_984, users => 490 });
 	sql('CALL gitlab_dashboard.refresh()');
-	is(noted('requests, error'), '108|', '10,000 tokens and 500 users');
+	is(noted('requests, error'), '108|', 'a refresh reads 10,000 tokens and 500 users');
 	$sim->control('POST', 'reset', undef, { tokens => 258, users => 150 });
 
 	$sim->control('POST', 'settings', undef, { rate_limit => { limit => 2000, period => 60 } });
@@ -190,7 +192,7 @@ sub test_history
 			SELECT t.active - y.active, t.expiring_7 - y.expiring_7
 			FROM gitlab_dashboard.history t JOIN gitlab_dashboard.history y USING (owner_kind)
 			WHERE t.day = y.day + 1 AND owner_kind = 'user'}),
-		'1|1', 'and so has the next one');
+		'1|1', 'the next day has one snapshot');
 	return;
 }
 
@@ -206,27 +208,27 @@ sub test_failures
 	($result, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n$refresh");
 	like($err, qr/ERROR:  HV000: could not .*\nDETAIL:  GitLab gave no reason .*shown before is still there/,
 		'a refresh that fails says why');
-	like(noted('sqlstate, error, requests, errors'), qr/^HV000\|could not [^|]*\|\d+\|1$/, '... which is noted');
-	is(sql('SELECT count(*), max(id) FROM gitlab_dashboard.tokens'), $shown, '... and the views are as they were');
+	like(noted('sqlstate, error, requests, errors'), qr/^HV000\|could not [^|]*\|\d+\|1$/, 'the failed refresh is noted');
+	is(sql('SELECT count(*), max(id) FROM gitlab_dashboard.tokens'), $shown, 'a failed refresh leaves the views as they were');
 	$sim->clear_faults;
 
 	$sim->fault('GET', 'tokens/self', 'status', status => 401, times => 0);
 	($result, $out, $err) = $node->psql('postgres', $refresh);
 	like(noted('sqlstate, requests, errors'), qr/^28000\|(\d)\|\1$/,
-		'a credential that is no good is found out first');
+		'a credential that GitLab refuses is found out before anything else is asked for');
 	$sim->clear_faults;
 
 	$sim->fault('GET', 'tokens\?', 'stall', times => 0);
 	($result, $out, $err) = $node->psql('postgres', "SET statement_timeout = '500ms';\n$refresh");
-	like($err, qr/canceling statement due to statement timeout/, 'a refresh that is canceled');
-	is(noted('sqlstate'), '57014', '... is noted');
+	like($err, qr/canceling statement due to statement timeout/, 'a refresh that is canceled is an error');
+	is(noted('sqlstate'), '57014', 'a refresh that is canceled is noted');
 	$sim->clear_faults;
 
 	($result, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN;\n$refresh;");
-	like($err, qr/ERROR:  2D000:/, 'no refresh inside of a transaction block');
+	like($err, qr/ERROR:  2D000:/, 'a refresh inside of a transaction block is refused');
 
 	sql($refresh);
-	is(noted('sqlstate, errors'), '|0', 'and all is well again');
+	is(noted('sqlstate, errors'), '|0', 'a refresh works after failed ones');
 	return;
 }
 
@@ -266,7 +268,7 @@ sub test_privileges
 
 	is(sql("SELECT rolcanlogin, rolsuper FROM pg_roles WHERE rolname = '$reader'"), 'f|f',
 		'the reader is a plain role');
-	cmp_ok(sql("$as_reader SELECT count(*) FROM $_"), '>=', $_ =~ /jobs/ ? 0 : 1, "the reader reads $_")
+	cmp_ok(sql("$as_reader SELECT count(*) FROM $_"), '>=', $_ =~ /jobs|leftovers|rotations/ ? 0 : 1, "the reader reads $_")
 	  foreach @readable;
 	foreach my $what (sort keys %forbidden)
 	{
@@ -274,7 +276,7 @@ sub test_privileges
 		{
 			my ($result, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$as_reader\n$statement");
 
-			like($err, qr/ERROR:  42501/, "not $what: $statement");
+			like($err, qr/ERROR:  42501/, "the reader may not $what: $statement");
 		}
 	}
 	is( sql(qq{
@@ -287,6 +289,38 @@ sub test_privileges
 				AND c.relnamespace <> 'information_schema'::regnamespace AND relkind IN ('r', 'v', 'm', 'f', 'p')
 				AND has_table_privilege('$reader', c.oid, 'SELECT')}),
 		join(' ', sort @readable), 'nothing else is readable');
+	return;
+}
+
+# What the log of gitlab_pat_rotate_due() says of tokens that are still active, with
+# and without the column for an overlap; and the history of an older installation.
+sub test_leftovers
+{
+	my $log = q{
+		CREATE TABLE "Log" (at timestamptz, owner text, token_name text, old_id bigint, new_id bigint,
+			outcome text, message text);
+		INSERT INTO "Log" SELECT now() - interval '1 day', 'alice', 'any', old_id, new_id, outcome
+			-- still active; revoked; created in vain; later in place; not begun
+			FROM (VALUES (2, 900, 'rotated'), (6, 901, 'rotated'), (NULL, 3, 'failed'), (NULL, 4, 'failed'),
+				(8, NULL, 'due')) v (old_id, new_id, outcome);
+		INSERT INTO "Log" VALUES (now(), 'alice', 'any', 902, 4, 'rotated');};
+	my $leftovers = q{SELECT id, username, reason FROM gitlab_dashboard.leftovers ORDER BY id};
+
+	is(sql($leftovers), '', 'nothing is left over where there is no log');
+	sql($log);
+	sql('ALTER TABLE gitlab_dashboard.history RENAME owner_inactive TO owner_dead');
+	my $days = sql('SELECT count(*) FROM gitlab_dashboard.history');
+	run_script($node, 'dashboards/install.sql', rotations => '"Log"');
+	is(sql($leftovers), "2|alice|replaced\n3|alice|created in vain", 'the log says which tokens are left over');
+	is(sql('SELECT owner, token_name, is_failing FROM gitlab_dashboard.rotations'), 'alice|any|f', 'a token that was delivered since it failed is not failing');
+	sql(q{INSERT INTO "Log" VALUES (now() + interval '1 second', 'alice', 'any', 4, NULL, 'failed')});
+	is(sql('SELECT owner, token_name, is_failing FROM gitlab_dashboard.rotations'), 'alice|any|t', 'a token that has failed lately is failing');
+	is(sql('SELECT count(owner_inactive) FROM gitlab_dashboard.history'), $days,
+		'the history of an older installation is kept');
+	sql(q{ALTER TABLE "Log" ADD revoke_after timestamptz; UPDATE "Log" SET revoke_after = now() + interval '1 hour' WHERE old_id = 2});
+	is(sql($leftovers), '3|alice|created in vain', 'an overlap that was asked for is no leftover');
+	run_script($node, 'dashboards/install.sql');
+	sql('DROP TABLE "Log"');
 	return;
 }
 
@@ -311,7 +345,8 @@ sub test_variables
 	run_script($node, 'dashboards/install.sql', server => "other's", tables => 'Elsewhere', which => 'active',
 		reader => 'Some one');
 	is($sim->count(path => '/personal_access_tokens\?.*state=active'), 3, 'tokens can be left out');
-	is(sql(q{SELECT sum(expired + revoked) FROM gitlab_dashboard.summary}), 0, '... and are not shown');
+	is(sql(q{SELECT sum(expired + revoked) FROM gitlab_dashboard.summary}), 0, 'tokens that are left out are not shown');
+	is(sql(q{SELECT which FROM gitlab_dashboard.credential}), 'active', 'the view of the credential says which tokens are shown');
 	is(sql(q{SET ROLE "Some one"; SELECT server_name FROM gitlab_dashboard.credential}), "other's",
 		'the server, the schema and the reader have other names');
 	is(sql('SELECT count(DISTINCT day) FROM gitlab_dashboard.history'), 2, 'the history is kept');
@@ -327,6 +362,30 @@ sub test_variables
 	run_script($node, 'dashboards/install.sql', USER => 'owner', server => "other's", tables => 'Elsewhere',
 		reader => 'another');
 	is(sql(q{SET ROLE another; SELECT count(*) FROM gitlab_dashboard.tokens}), 275,
-		'somebody who is no superuser can set it up');
+		'a role that is no superuser can set up the dashboards');
+	return;
+}
+
+# An Owner of a group, who is no administrator.
+sub test_group
+{
+	my $other = gitlab_cluster('group', $sim);
+
+	$sim->clear_faults;
+	$sim->reset;
+	$other->safe_psql('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice')});
+	$sim->clear_journal;
+	run_script($other, 'dashboards/install.sql', group => 'acme');
+	is( $other->safe_psql('postgres', q{
+			SELECT id, state, username, owner_kind, owner_state, container, access_level
+			FROM gitlab_dashboard.tokens ORDER BY id}),
+		join("\n",
+			'9|active|bot of acme/app|project bot|unknown|acme/app|30',
+			'10|active|bot of acme/infra|group bot|unknown|acme/infra|40',
+			'11|active|service_account_deploy|service account|unknown|acme|'),
+		"the tokens of a group, its projects and service accounts are shown to the group's Owner");
+	is($other->safe_psql('postgres', 'SELECT of_group, sees_all_tokens FROM gitlab_dashboard.credential'), 'acme|f',
+		'the view of the credential says of which group');
+	is($sim->count(path => '/users\?'), 0, 'nobody is asked for the users');
 	return;
 }

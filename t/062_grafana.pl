@@ -49,9 +49,9 @@ sub test_shape
 	my %occupied;
 	my @overlaps;
 
-	is($dashboard->{schemaVersion}, 42, 'the last version of this schema');
-	like($dashboard->{uid}, qr/^[\w-]{1,40}$/, 'it has a uid');
-	ok(!exists $dashboard->{id}, '... and no id, which each Grafana assigns');
+	is($dashboard->{schemaVersion}, 42, 'the dashboard has the last version of this schema');
+	like($dashboard->{uid}, qr/^[\w-]{1,40}$/, 'the dashboard has a uid');
+	ok(!exists $dashboard->{id}, 'the dashboard has no id, which each Grafana assigns');
 	is($variable{datasource}{type} . ' ' . $variable{datasource}{query},
 		'datasource grafana-postgresql-datasource', 'the data source is a variable');
 	my %ids = map { $_->{id} => 1 } @{ $dashboard->{panels} };
@@ -68,16 +68,17 @@ sub test_shape
 	}
 	is("@overlaps", '', 'no panel lies upon another one, or outside of the grid');
 	is(scalar keys %occupied, 24 * (1 + (sort { $b <=> $a } map { /(\d+)$/ } keys %occupied)[0]),
-		'... and there are no gaps');
+		'there are no gaps between panels');
 	foreach my $panel (@panels)
 	{
 		my $sources = join ' ', map { "$_->{type} $_->{uid}" } $panel->{datasource},
 		  map { $_->{datasource} } @{ $panel->{targets} };
 
 		is($sources, join(' ', ('grafana-postgresql-datasource ${datasource}') x 2),
-			"$panel->{title}: it has one query, to the data source of the variable");
+			"$panel->{title}: the panel has one query, to the data source of the variable");
 		like($panel->{type}, qr/^(?:stat|timeseries|barchart|piechart|table)$/,
-			"$panel->{title}: a type of Grafana's own");
+			"$panel->{title}: the panel is of a type of Grafana's own");
+		unlike(JSON::PP->new->canonical->encode($panel->{fieldConfig}), qr/"short"/, "$panel->{title}: numbers are not rounded");
 		is($panel->{targets}[0]{format}, $panel->{type} eq 'timeseries' ? 'time_series' : 'table',
 			"$panel->{title}: the result has the right form");
 	}
@@ -104,13 +105,17 @@ sub set_up
 		$sim->control('POST', 'tokens', undef, { %plain, %$_ });
 	}
 	$sim->control('POST', 'settings', undef, { rate_limit => { limit => 2000, period => 60 } });
-	$node->safe_psql('postgres', 'CREATE EXTENSION pg_cron');
-	run_script($node, 'dashboards/install.sql');
+	$node->safe_psql('postgres', q{
+		CREATE EXTENSION pg_cron;
+		CREATE TABLE token_rotations (at timestamptz, owner text, token_name text, old_id bigint, new_id bigint,
+			outcome text, message text);
+		INSERT INTO token_rotations VALUES (now(), 'alice', 'any', 2, 900, 'rotated')});
+	run_script($node, 'dashboards/install.sql', rotations => 'token_rotations');
 	# one of each day, for ten days; a refresh that has failed, a job that has
 	$node->safe_psql('postgres', q{
 		INSERT INTO gitlab_dashboard.history
 			SELECT h.day - d, h.owner_kind, h.active, h.expired, h.revoked, d, d + 1, d + 2,
-				h.without_expiry, h.owner_dead, h.unused_90
+				h.without_expiry, h.owner_inactive, h.unused_90
 			FROM gitlab_dashboard.history h, generate_series(1, 9) AS d;
 		UPDATE gitlab_dashboard.refreshes SET finished_at = finished_at - interval '3 hours',
 			started_at = started_at - interval '3 hours 2 seconds'});
@@ -166,7 +171,7 @@ sub test_panel
 	my $rows = JSON::PP::decode_json(as_reader("SELECT coalesce(json_agg(q), '[]') FROM ($sql) q"));
 	my %names = map { $_->[0] => 1 } @columns;
 
-	cmp_ok(scalar @$rows, '>', 0, "$title: it has rows");
+	cmp_ok(scalar @$rows, '>', 0, "$title: the query returns rows");
 	is(join(' ', grep { !/^(?:time|number|string|boolean)$/ } map { $_->[1] } @columns), '',
 		"$title: Grafana knows the types");
 	__PACKAGE__->can("test_$panel->{type}")->($panel, $title, $rows, @columns);
@@ -184,8 +189,8 @@ sub test_stat
 {
 	my ($panel, $title, $rows, @columns) = @_;
 
-	is(types(@columns), 'number', "$title: a number");
-	is(scalar @$rows, 1, "$title: one of them");
+	is(types(@columns), 'number', "$title: the query returns one column, a number");
+	is(scalar @$rows, 1, "$title: the query returns one row");
 	return;
 }
 
@@ -193,8 +198,8 @@ sub test_piechart
 {
 	my ($panel, $title, $rows, @columns) = @_;
 
-	is(types(@columns), 'string number', "$title: names and numbers");
-	ok($panel->{options}{reduceOptions}{values}, "$title: a slice for each row");
+	is(types(@columns), 'string number', "$title: the query returns names and numbers");
+	ok($panel->{options}{reduceOptions}{values}, "$title: the panel has a slice for each row");
 	return;
 }
 
@@ -202,8 +207,8 @@ sub test_barchart
 {
 	my ($panel, $title, $rows, @columns) = @_;
 
-	like(types(@columns), qr/^string( number)+$/, "$title: names and numbers");
-	is($columns[0][0], $panel->{options}{xField}, "$title: the names are the axis");
+	like(types(@columns), qr/^string( number)+$/, "$title: the query returns names and numbers");
+	is($columns[0][0], $panel->{options}{xField}, "$title: the names make the axis");
 	return;
 }
 
@@ -216,12 +221,12 @@ sub test_timeseries
 
 	is($time->[0], 'time', "$title: there is a column for the time");
 	# seconds since 1970, if it is a number
-	like($time->[1], qr/^(?:time|number)$/, "$title: ... of a fitting type");
-	like(types(@others), qr/^(?:string number|number(?: number)*)$/, "$title: then numbers, with one name at most");
+	like($time->[1], qr/^(?:time|number)$/, "$title: the column for the time has a fitting type");
+	like(types(@others), qr/^(?:string number|number(?: number)*)$/, "$title: the other columns are numbers, with one name at most");
 	is($others[0][0], 'metric', "$title: the names are called \"metric\"") if $others[0][1] eq 'string';
-	is("@times", "@sorted", "$title: in the order of time");
+	is("@times", "@sorted", "$title: the rows are in the order of time");
 	my %seen;
-	is(scalar(grep { $seen{ $_->{time} . ($_->{metric} // '') }++ } @$rows), 0, "$title: each time once");
+	is(scalar(grep { $seen{ $_->{time} . ($_->{metric} // '') }++ } @$rows), 0, "$title: each time comes once");
 	return;
 }
 
@@ -229,7 +234,13 @@ sub test_table
 {
 	my ($panel, $title, $rows, @columns) = @_;
 
-	cmp_ok(scalar @columns, '>=', 2, "$title: it has columns");
+	cmp_ok(scalar @columns, '>=', 2, "$title: the table has columns");
+	my %overrides = map { $_->{matcher}{options} => $_->{properties} } @{ $panel->{fieldConfig}{overrides} };
+
+	return unless $panel->{targets}[0]{rawSql} =~ /username AS "owner"/;
+	is($overrides{owner}[0]{value}[0]{url}, '${__data.fields.web_url}', "$title: an owner is a link to their page in GitLab");
+	is((grep { $_->[0] eq 'web_url' } @columns) . " $overrides{web_url}[0]{id}", '1 custom.hidden',
+		"$title: the address of the page has a hidden column");
 	return;
 }
 
@@ -240,8 +251,8 @@ sub test_variables
 	my $owner_kind = $variable{owner_kind};
 
 	is(as_reader($owner_kind->{query}), join("\n", grep { $_ ne 'unknown' } @{ { selected() }->{owner_kind} }),
-		'the kinds of owners to choose from');
-	is($variable{state}{query}, join(',', @{ { selected() }->{state} }), 'the states to choose from');
+		'the dashboard offers the kinds of owners');
+	is($variable{state}{query}, join(',', @{ { selected() }->{state} }), 'the dashboard offers the states');
 	is(join(' ', sort keys %variable), 'datasource owner_kind state', 'there are no other variables');
 	return;
 }
@@ -259,46 +270,48 @@ sub only { return $rows{ $_[0] }[0]{ $_[1] } }
 
 sub test_values
 {
-	is(only('stat Active tokens', 'tokens'), 18, 'active tokens');
-	is(only('stat Expire within 7 days', 'tokens'), 1, 'those that expire within 7 days');
-	is(only('stat Expire within 30 days', 'tokens'), 2, '... and within 30 days');
-	is(only('stat Never expire', 'tokens'), 2, '... and never');
-	is(only('stat Owner is dead', 'tokens'), 2, 'those of dead owners');
-	is(only('stat Unused for 90 days', 'tokens'), 14, 'those that are not used');
-	is(scalar @{ $rows{'barchart Expiries ahead'} }, 26, 'half a year of weeks');
-	is(total('barchart Expiries ahead', 'tokens'), 4, '... with what expires in them');
-	is(scalar @{ $rows{'timeseries Soon to expire, over time'} }, 10, 'ten days of history');
+	is(only('stat Active tokens', 'tokens'), 18, 'a panel counts the active tokens');
+	is(only('stat Expire within 7 days', 'tokens'), 1, 'a panel counts tokens that expire within 7 days');
+	is(only('stat Expire within 30 days', 'tokens'), 2, 'a panel counts tokens that expire within 30 days');
+	is(only('stat Never expire', 'tokens'), 2, 'a panel counts tokens that never expire');
+	is(only('stat Inactive owner', 'tokens'), 2, 'a panel counts tokens of inactive owners');
+	is(only('stat Unused for 90 days', 'tokens'), 14, 'a panel counts tokens that are not used');
+	is(scalar @{ $rows{'barchart Expiries ahead'} }, 26, 'a panel shows half a year of weeks');
+	is(total('barchart Expiries ahead', 'tokens'), 4, 'the weeks have the numbers of what expires in them');
+	is(scalar @{ $rows{'timeseries Soon to expire, over time'} }, 10, 'a panel shows ten days of history');
 	my $first = $rows{'timeseries Soon to expire, over time'}[0];
 	is(join('|', map { $first->{"within $_ days"} } 7, 30, 90), '45|50|55',
-		 '... with the numbers of the day');
+		 'the history has the numbers of each day');
 	is(join('|', map { $_->{name} } @{ $rows{'table Expire within 30 days'} }), ('q' x 200) . q{|<b>'"\\},
-		'what expires soon, first what is first');
+		'a panel lists what expires soon, in the order of time');
 	is(join(' ', map { "$_->{state} $_->{tokens}" } @{ $rows{'piechart By state'} }),
-		'active 18 expired 1 revoked 1', 'by state');
+		'active 18 expired 1 revoked 1', 'a panel counts tokens by state');
 	is(join(' ', map { total('barchart By kind of owner', $_) } qw(active expired revoked)), '18 1 1',
-		'by kind of owner');
+		'a panel counts tokens by kind of owner');
 	is(join(' ', map { "$_->{scope} $_->{tokens}" } @{ $rows{'barchart Active tokens by scope'} }[ 0, 1 ]),
-		'api 11 read_user 5', 'by scope');
-	is(total('timeseries New tokens', 'created'), 4, 'new tokens');
-	is(scalar @{ $rows{'table All tokens'} }, 20, 'all tokens');
-	is(join(' ', map { "$_->{q{owner's state}} $_->{tokens}" } @{ $rows{'barchart Tokens of dead owners'} }),
-		'blocked 1 locked 1', 'dead owners');
-	is(join(' ', map { $_->{owner} } @{ $rows{'table Tokens of dead owners'} }), 'bob erin',
-		'... and who they are');
+		'api 11 read_user 5', 'a panel counts tokens by scope');
+	is(total('timeseries New tokens', 'created'), 4, 'a panel counts new tokens');
+	is(scalar @{ $rows{'table All tokens'} }, 20, 'a panel lists all tokens');
+	is(join(' ', map { "$_->{q{owner's state}} $_->{tokens}" } @{ $rows{'barchart Tokens of inactive owners'} }),
+		'blocked 1 locked 1', 'a panel counts the tokens of inactive owners by state');
+	is(join(' ', map { "$_->{id} $_->{reason}" } @{ $rows{'table Left over from rotations'} }), '2 replaced',
+		'a panel lists what rotations have left over');
+	is(join(' ', map { $_->{owner} } @{ $rows{'table Tokens of inactive owners'} }), 'bob erin',
+		'a panel names inactive owners');
 	is(only('stat Own credential: days left', 'days left'),
 		$node->safe_psql('postgres', q{SELECT date '2099-12-31' - (now() AT TIME ZONE 'UTC')::date}),
-		'days left of the own credential');
-	is(only('stat Own credential sees', 'sees'), 1, '... which sees everything');
-	cmp_ok(only('stat Last refresh', 'ago'), '>', 3 * 3600 - 1, 'the last refresh that went well');
-	like(only('stat Requests of a refresh', 'requests'), qr/^[34]$/, 'the requests of a refresh');
-	like(only('stat Rate limit: left', 'requests left'), qr/^19\d\d$/, 'what is left of the rate limit');
-	is(only('stat Failed jobs', 'jobs'), 1, 'failed jobs');
-	like(total('timeseries API requests', 'requests'), qr/^[78]$/, 'requests');
-	is(total('timeseries API requests', 'errors'), 1, 'errors');
-	cmp_ok(only('timeseries How long a refresh takes', 'the refresh'), '>', 2, 'how long a refresh takes');
-	is(scalar @{ $rows{'table Refreshes that failed'} }, 1, 'refreshes that failed');
-	is(only('table Jobs of pg_cron', 'last run was well'), JSON::PP::false, 'a job that failed');
-	is(only('table Jobs of pg_cron', 'failures in a day'), 1, '... once');
+		'a panel shows the days left of the own credential');
+	is(only('stat Own credential sees', 'sees'), 1, 'a panel shows that the credential sees everything');
+	cmp_ok(only('stat Last refresh', 'ago'), '>', 3 * 3600 - 1, 'a panel shows the last refresh that went well');
+	like(only('stat Requests of a refresh', 'requests'), qr/^[34]$/, 'a panel shows the requests of a refresh');
+	like(only('stat Rate limit: left', 'requests left'), qr/^19\d\d$/, 'a panel shows what is left of the rate limit');
+	is(only('stat Failed jobs', 'jobs'), 1, 'a panel counts failed jobs');
+	like(total('timeseries API requests', 'requests'), qr/^[78]$/, 'a panel shows requests over time');
+	is(total('timeseries API requests', 'errors'), 1, 'a panel shows errors over time');
+	cmp_ok(only('timeseries How long a refresh takes', 'the refresh'), '>', 2, 'a panel shows how long a refresh takes');
+	is(scalar @{ $rows{'table Refreshes that failed'} }, 1, 'a panel lists refreshes that failed');
+	is(only('table Jobs of pg_cron', 'last run was well'), JSON::PP::false, 'a panel lists a job that failed');
+	is(only('table Jobs of pg_cron', 'failures in a day'), 1, 'the failure of the job is counted once');
 	return;
 }
 
@@ -316,11 +329,11 @@ sub test_other_ranges
 				variables => { selected(), owner_kind => ['user'] });
 
 			like(as_reader("SELECT count(*) FROM ($sql) q"), qr/^\d+$/,
-				"$panel->{title}: $seconds s in steps of $interval");
+				"$panel->{title}: $seconds s make steps of $interval");
 		}
 	}
 	my ($panel) = grep { $_->{title} eq 'Active tokens' } @panels;
 	is(as_reader(expanded($panel->{targets}[0]{rawSql}, variables => { selected(), owner_kind => ['user'] })), 11,
-		'one kind of owner');
+		'a panel can be limited to one kind of owner');
 	return;
 }

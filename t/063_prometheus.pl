@@ -23,18 +23,23 @@ my $directory = "$FindBin::RealBin/../dashboards/prometheus";
 my @counters = map { "gitlab_pat_api_${_}_total" }
   qw(errors rate_limited received_bytes requests retries wait_seconds);
 my @gauges = (
-	'gitlab_pat_attention_dead_owner_tokens', 'gitlab_pat_attention_unused_tokens',
+	'gitlab_pat_attention_failing_rotation_tokens', 'gitlab_pat_attention_inactive_owner_tokens', 'gitlab_pat_attention_leftover_tokens', 'gitlab_pat_attention_unused_tokens',
 	'gitlab_pat_attention_without_expiry_tokens', 'gitlab_pat_credential_expiry_timestamp_seconds',
 	'gitlab_pat_credential_sees_all_tokens', 'gitlab_pat_cron_job_last_run_failed',
-	'gitlab_pat_cron_job_last_run_timestamp_seconds', 'gitlab_pat_expiring_tokens',
+	'gitlab_pat_cron_job_last_run_timestamp_seconds', 'gitlab_pat_cron_job_last_success_timestamp_seconds', 'gitlab_pat_expiring_tokens',
 	'gitlab_pat_rate_limit_remaining_requests', 'gitlab_pat_rate_limit_reset_timestamp_seconds',
 	'gitlab_pat_refresh_last_duration_seconds', 'gitlab_pat_refresh_last_failed',
 	'gitlab_pat_refresh_last_success_timestamp_seconds', 'gitlab_pat_scope_tokens', 'gitlab_pat_tokens');
 
+# by mtail, out of the log
+my @logged = qw(gitlab_pat_log_last_warning_timestamp_seconds gitlab_pat_log_warnings_total);
+
 my $http = HTTP::Tiny->new(timeout => 30, proxy => undef, http_proxy => undef);
 my $sim = GitLabSim->start;
 my $node = gitlab_cluster('main', $sim,
-	conf => "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\n");
+	conf => "shared_preload_libraries = 'pg_cron'\ncron.database_name = 'postgres'\n"
+	  . "log_line_prefix = '%m [%p] %q%u@%d %e '\n",
+	server_options => "max_retries '0'");
 
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION pg_cron;
@@ -48,6 +53,7 @@ test_names();
 test_values();
 test_trouble();
 test_cardinality();
+test_log();
 test_rules();
 test_alerts();
 is_alive($node);
@@ -83,7 +89,7 @@ sub scrape
 	die "no metrics: $answer->{status} $answer->{content}" unless $answer->{success};
 	like($answer->{content}, qr/^pg_exporter_last_scrape_error(?:\{\})? 0$/m, 'the exporter has no error');
 	unlike($answer->{content}, qr/^pg_exporter_user_queries_load_error\{.*\} 1$/m,
-		'... and could read the queries');
+		'the exporter could read the queries');
 	return join '', grep { /^(?:# (?:HELP|TYPE) )?gitlab_pat_/ } split /^/m, $answer->{content};
 }
 
@@ -127,13 +133,23 @@ sub test_names
 	%help = $text =~ /^# HELP (\S+) (.+)$/mg;
 	is(join(' ', map { "$_ $type{$_}" } sort keys %type),
 		join(' ', sort((map { "$_ counter" } @counters), (map { "$_ gauge" } @gauges))),
-		'all metrics, with their types');
-	is(join(' ', sort keys %help), join(' ', sort @counters, @gauges), '... and their descriptions');
-	is(scalar(grep { !/^[A-Z].*\.$/ } values %help), 0, '... which are sentences');
+		'the exporter has all metrics, with their types');
+	is(join(' ', sort keys %help), join(' ', sort @counters, @gauges), 'all metrics have descriptions');
+	is(scalar(grep { !/^[A-Z].*\.$/ } values %help), 0, 'all descriptions are sentences');
 	IPC::Run::run([ 'promtool', 'check', 'metrics' ], '<', \$text, '>', \$out, '2>', \$err);
-	is("$out$err", '', '... and Prometheus has nothing to say about them');
+	is("$out$err", '', 'Prometheus has no objection to the metrics');
 	is($sim->count, 0, 'a scrape asks nothing of GitLab');
 	return;
+}
+
+# The number of tokens that expire within so many days, of whatever kind.
+sub expiring
+{
+	my ($days, %samples) = @_;
+	my $sum = 0;
+
+	$sum += $samples{$_} foreach grep { /^gitlab_pat_expiring_tokens\{.*within_days="$days"/ } keys %samples;
+	return $sum;
 }
 
 # As the views have them.
@@ -147,25 +163,26 @@ sub test_values
 		UNION ALL SELECT format('gitlab_pat_scope_tokens{scope="%s"}', scope), sum(tokens)
 			FROM gitlab_dashboard.scopes GROUP BY scope});
 
-	is($samples{'gitlab_pat_tokens{owner_kind="user",state="active"}'}, 7, 'tokens by state and kind of owner');
-	is($samples{'gitlab_pat_scope_tokens{scope="api"}'}, 7, 'tokens by scope');
+	is($samples{'gitlab_pat_tokens{owner_kind="user",state="active"}'}, 7, 'tokens are counted by state and kind of owner');
+	is($samples{'gitlab_pat_scope_tokens{scope="api"}'}, 7, 'tokens are counted by scope');
 	is(join("\n", map { "$_ $samples{$_}" } sort grep { /_(?:scope|pat)_tokens/ } keys %samples),
-		join("\n", map { "$_ $expected{$_}" } sort keys %expected), '... all of them');
-	is($samples{"gitlab_pat_expiring_tokens{within_days=\"$_\"}"}, 0, "expiring within $_ days") foreach 7, 30, 90;
-	is($samples{gitlab_pat_attention_without_expiry_tokens}, 2, 'without expiry');
-	is($samples{gitlab_pat_attention_dead_owner_tokens}, 1, 'of dead owners');
-	is($samples{gitlab_pat_attention_unused_tokens}, 14, 'unused');
+		join("\n", map { "$_ $expected{$_}" } sort keys %expected), 'all scopes are counted');
+	is(expiring($_, %samples), 0, "tokens that expire within $_ days are counted") foreach 7, 30, 90;
+	is($samples{gitlab_pat_attention_leftover_tokens}, 0, 'leftovers of rotations are counted');
+	is($samples{gitlab_pat_attention_without_expiry_tokens}, 2, 'tokens without expiry are counted');
+	is($samples{gitlab_pat_attention_inactive_owner_tokens}, 1, 'tokens of inactive owners are counted');
+	is($samples{gitlab_pat_attention_unused_tokens}, 14, 'unused tokens are counted');
 	# 2099-12-31
-	is(0 + $samples{gitlab_pat_credential_expiry_timestamp_seconds}, 4102358400, 'the credential expires');
-	is($samples{gitlab_pat_credential_sees_all_tokens}, 1, '... and sees everything');
-	is($samples{gitlab_pat_refresh_last_failed}, 0, 'the last refresh was well');
-	cmp_ok(abs($samples{gitlab_pat_refresh_last_success_timestamp_seconds} - time), '<', 300, '... and now');
+	is(0 + $samples{gitlab_pat_credential_expiry_timestamp_seconds}, 4102358400, 'a metric says when the credential expires');
+	is($samples{gitlab_pat_credential_sees_all_tokens}, 1, 'a metric says that the credential sees everything');
+	is($samples{gitlab_pat_refresh_last_failed}, 0, 'a metric says that the last refresh was well');
+	cmp_ok(abs($samples{gitlab_pat_refresh_last_success_timestamp_seconds} - time), '<', 300, 'a metric says that the last refresh is recent');
 	is($samples{gitlab_pat_api_requests_total}, sql('SELECT sum(requests) FROM gitlab_dashboard.refreshes'),
-		'requests of both refreshes');
-	is($samples{gitlab_pat_api_errors_total}, 0, '... without errors');
+		'the requests of both refreshes are counted');
+	is($samples{gitlab_pat_api_errors_total}, 0, 'no errors are counted');
 	is($samples{gitlab_pat_rate_limit_remaining_requests},
 		sql('SELECT rate_limit_remaining FROM gitlab_dashboard.refreshes ORDER BY id DESC LIMIT 1'),
-		'the rate limit');
+		'a metric has what is left of the rate limit');
 	is($samples{'gitlab_pat_cron_job_last_run_failed{job_name="a \\"quoted\\\\ job"}'}, 0, 'a job that was well')
 	  or diag join "\n", sort keys %samples;
 	return;
@@ -177,6 +194,7 @@ sub test_trouble
 	my $soon = strftime('%Y-%m-%d', gmtime(time + 3 * 86400));
 
 	$sim->control('PATCH', "tokens/$_", undef, { expires_at => $soon }) foreach 1, 2, 3;
+	$sim->control('PATCH', 'tokens/2', undef, { last_used_at => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time - 86400)) });
 	sql(q{
 		CALL gitlab_dashboard.refresh();
 		UPDATE gitlab_dashboard.refreshes SET started_at = started_at - interval '4 hours',
@@ -187,12 +205,14 @@ sub test_trouble
 	$node->psql('postgres', 'CALL gitlab_dashboard.refresh()');
 
 	my %samples = samples(scrape());
-	is($samples{'gitlab_pat_expiring_tokens{within_days="7"}'}, 3, 'tokens that expire soon');
-	is($samples{gitlab_pat_refresh_last_failed}, 1, 'a refresh that failed');
+	is(expiring(7, %samples), 3, 'tokens that expire soon are counted after a change');
+	is($samples{'gitlab_pat_expiring_tokens{owner_kind="user",used_lately="true",within_days="7"}'}, 1,
+		'tokens that expire soon and were used lately are counted by the kind of their owner');
+	is($samples{gitlab_pat_refresh_last_failed}, 1, 'a refresh that failed is seen');
 	cmp_ok(time - $samples{gitlab_pat_refresh_last_success_timestamp_seconds}, '>', 3 * 3600,
-		'... so the last success is old');
-	is($samples{gitlab_pat_api_errors_total}, 1, '... for an error');
-	is($samples{'gitlab_pat_cron_job_last_run_failed{job_name="a \\"quoted\\\\ job"}'}, 1, 'a job that failed');
+		'a failed refresh leaves the last success old');
+	is($samples{gitlab_pat_api_errors_total}, 1, 'a failed refresh counts as an error');
+	is($samples{'gitlab_pat_cron_job_last_run_failed{job_name="a \\"quoted\\\\ job"}'}, 1, 'a job that failed is counted');
 	$sim->control('PATCH', 'tokens/1', undef, { expires_at => undef });
 	return;
 }
@@ -210,9 +230,9 @@ sub test_cardinality
 	is(join("\n", grep { !/scope="\w+"/ } sort keys %after),
 		join("\n", grep { !/scope="\w+"/ } sort keys %before), '400 tokens more make no more series');
 	is(join(' ', grep { !exists $before{$_} } sort keys %after),
-		'gitlab_pat_scope_tokens{scope="write_repository"}', '... but for a scope that is new');
+		'gitlab_pat_scope_tokens{scope="write_repository"}', 'a new scope makes one more series');
 	@labels{ /([a-z_]+)=/g } = () foreach keys %after;
-	is(join(' ', sort keys %labels), 'job_name owner_kind scope state within_days',
+	is(join(' ', sort keys %labels), 'job_name owner_kind scope state used_lately within_days',
 		'no label names a token or an owner');
 	return;
 }
@@ -229,18 +249,52 @@ sub promtool
 	return;
 }
 
+# The WARNINGs of a job, which reach nobody but the log, are counted by kinds,
+# however the log is written.
+sub test_log
+{
+	my $offset = -s $node->logfile;
+	my $revoke = q{UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 90
+		WHERE id = 2 RETURNING length(token)};
+
+	$sim->reset;
+	$sim->fault('DELETE', 'tokens/2$', 'status', status => 403);
+	sql($revoke);
+	sql(q{INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes) VALUES (2, 'x', '{api}')});
+	sql(q{SET log_error_verbosity = verbose;
+		INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes) VALUES (2, 'x', '{api}')});
+
+	my ($out, $err);
+	my $programs = PostgreSQL::Test::Utils::tempdir();
+	append_to_file("$programs/log.mtail", slurp_file("$directory/log.mtail"));
+	append_to_file("$programs/log", slurp_file($node->logfile, $offset)
+		  # without %e, csvlog, jsonlog; and lines that are no warnings
+		  . qq{2026-11-29 09:00:00 UTC WARNING:  01L06: the rotation\n}
+		  . qq{2026-11-29 09:00:00 UTC,"postgres","x",1,,0,WARNING,01L07,"may have"\n}
+		  . qq({"error_severity":"WARNING","state_code":"01L08","message":"could not"}\n)
+		  . qq{2026-11-29 09:00:00 UTC LOG:  statement: SELECT '01L09'\n});
+	IPC::Run::run([ 'mtail', '-progs', $programs, '-logs', "$programs/log",
+			'-one_shot', '-one_shot_format', 'prometheus' ], '>', \$out, '2>', \$err)
+	  or die "mtail failed: $err";
+	my %counted = $out =~ /^gitlab_pat_log_warnings_total\{.*sqlstate="(\w+)"\} (\S+)$/mg;
+	is_deeply(\%counted, { '01L01' => 2, '01L02' => 1, map { ($_ => 1) } qw(01L06 01L07 01L08) }, 'mtail counts the warnings in the log by SQLSTATE');
+	like($out, qr/^gitlab_pat_log_last_warning_timestamp_seconds\{.*sqlstate="01L02"\} 1\.\d+e\+09$/m,
+		'mtail knows when the last warning was');
+	return;
+}
+
 sub test_rules
 {
-	my %known = map { $_ => 1 } @counters, @gauges;
+	my %known = map { $_ => 1 } @counters, @gauges, @logged;
 	my $rules = slurp_file("$directory/alerts.yml");
-	my @used = map { /(gitlab_pat_\w+)/g } $rules =~ /^ +expr: (.*)$/mg;
+	my @used = map { /(gitlab_pat_\w+)/g } $rules =~ /^ +expr: (.*?)(?=^ +(?:for|labels):)/msg;
 
 	promtool('the rules are valid', 'check', 'rules', 'alerts.yml');
 	promtool('the alerts come when they should', 'test', 'rules', 'alerts_test.yml');
-	cmp_ok(scalar @used, '>=', 8, 'the rules use metrics');
-	is(join(' ', grep { !$known{$_} } @used), '', '... which there are');
+	cmp_ok(scalar @used, '>=', 10, 'the rules of the alerts use metrics');
+	is(join(' ', grep { !$known{$_} } @used), '', 'all metrics that the rules use exist');
 	my $document = slurp_file("$FindBin::RealBin/../doc/dashboards.md");
-	is(join(' ', grep { $document !~ /`$_`/ } @counters, @gauges, $rules =~ /alert: (\w+)/g), '',
+	is(join(' ', grep { $document !~ /`$_`/ } @counters, @gauges, @logged, $rules =~ /alert: (\w+)/g), '',
 		'the document has all metrics and alerts');
 	my $tests = slurp_file("$directory/alerts_test.yml");
 	is(join(' ', grep { $tests !~ /alertname: $_\n.*\n +- exp_labels/ } $rules =~ /alert: (\w+)/g), '',
@@ -256,8 +310,9 @@ sub test_alerts
 	my %alerts;
 
 	$sim->control('POST', 'reset', undef, {});
-	$sim->control('PATCH', "tokens/$_", undef, { expires_at => strftime('%Y-%m-%d', gmtime(time + 3 * 86400)) })
-	  foreach 1, 2;
+	$sim->control('PATCH', "tokens/$_", undef, { expires_at => strftime('%Y-%m-%d', gmtime(time + 3 * 86400)),
+			last_used_at => strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time - 86400)) }) foreach 1, 2;
+	$sim->control('PATCH', 'tokens/3', undef, { expires_at => strftime('%Y-%m-%d', gmtime(time + 3 * 86400)) });
 	sql(q{CALL gitlab_dashboard.refresh();
 		UPDATE gitlab_dashboard.refreshes SET finished_at = finished_at - interval '4 hours'});
 	append_to_file($config, join "\n", 'global:', '  scrape_interval: 1s', '  scrape_timeout: 1s',
@@ -272,17 +327,17 @@ sub test_alerts
 
 		return unless $answer->{success};
 		my $data = JSON::PP::decode_json($answer->{content})->{data};
-		%alerts = map { $_->{labels}{alertname} => $_ } @{ $data->{alerts} };
+		%alerts = map { $_->{labels}{alertname} => $_ } grep { ($_->{labels}{owner_kind} // 'user') eq 'user' } @{ $data->{alerts} };
 		return $alerts{GitLabRefreshStale} && $alerts{GitLabCronJobFailed};
 	});
 	is(join(' ', map { "$_ $alerts{$_}{state}" } grep { !/Missing/ } sort keys %alerts),
 		'GitLabCredentialExpiresSoon firing GitLabCronJobFailed firing GitLabRefreshStale pending '
-		  . 'GitLabTokensExpireSoon pending GitLabTokensOfDeadOwners pending',
-		'the alerts of a real Prometheus');
-	is($alerts{GitLabTokensExpireSoon}{annotations}{summary}, '2 GitLab access tokens expire within 7 days',
-		'... say what is wrong');
+		  . 'GitLabTokensExpireSoon pending GitLabTokensOfInactiveOwners pending',
+		'a real Prometheus raises the alerts');
+	is($alerts{GitLabTokensExpireSoon}{annotations}{summary}, 'GitLab access tokens in use that expire within 7 days: 1 (user)',
+		'the alerts say what is wrong, and leave out tokens that nobody uses');
 	is($alerts{GitLabCronJobFailed}{annotations}{summary}, 'The last run of the job "a "quoted\\ job" has failed',
-		'... and where');
+		'the alerts say where something is wrong');
 	$prometheus->stop;
 	return;
 }

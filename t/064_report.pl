@@ -35,7 +35,7 @@ $node->safe_psql('postgres', q{
 	CREATE ROLE report LOGIN IN ROLE gitlab_dashboard_reader;
 	INSERT INTO gitlab_dashboard.history
 		SELECT h.day - d, h.owner_kind, h.active + d, h.expired, h.revoked, h.expiring_7, h.expiring_30,
-			h.expiring_90, h.without_expiry, h.owner_dead, h.unused_90
+			h.expiring_90, h.without_expiry, h.owner_inactive, h.unused_90
 		FROM gitlab_dashboard.history h, generate_series(1, 20) AS d;});
 
 my $browser = Browser->start(width => 1200, height => 900);
@@ -50,6 +50,7 @@ test_appearance();
 test_trouble();
 test_extremes();
 test_nothing();
+test_group();
 is_alive($node);
 done_testing();
 
@@ -68,8 +69,10 @@ sub seed
 	my %plain = (user_id => 2, scopes => [ 'api', 'read_user' ], created_at => day(-20) . 'T10:00:00Z',
 		last_used_at => day(-1) . 'T10:00:00Z');
 
+	# The name that GitLab gives a bot has no place for a line break.
+	$sim->control('POST', 'users', undef, { id => 30, username => 'project_278964_bot_' . '0123456789abcdef' x 2 });
 	foreach (
-		(map { { name => $names[$_], expires_at => day(2 + 3 * $_) } } 0 .. $#names),
+		(map { { name => $names[$_], expires_at => day(2 + 3 * $_), user_id => $_ == $#names ? 30 : 2 } } 0 .. $#names),
 		{ name => 'later', expires_at => day(100), last_used_at => undef },
 		(map { { name => "ended $_", expires_at => day(-$_) } } 1 .. 10),
 		# more than a list shows
@@ -78,6 +81,8 @@ sub seed
 	{
 		$sim->control('POST', 'tokens', undef, { %plain, %$_ });
 	}
+	# bob's page, at the first refresh
+	$sim->fault('GET', '/users\?', 'edit', set => { '2.web_url' => 'javascript:document.title=1' });
 	return;
 }
 
@@ -143,19 +148,19 @@ sub total
 sub test_program
 {
 	my ($status, $out, $err) = run_report('--help');
-	is($status, 0, '--help');
-	like($out, qr/^Usage: scripts\/report .*\n/, '... tells how to use it');
+	is($status, 0, '--help succeeds');
+	like($out, qr/^Usage: scripts\/report .*\n/, '--help tells how to use the script');
 
 	($status, $out, $err) = run_report('-h', $node->host, '-p', $node->port, '-U', 'report', '-d', 'nothing');
-	isnt($status, 0, 'without a database, it fails');
-	is($out, '', '... writes nothing');
-	like($err, qr/database "nothing" does not exist/, '... and says why');
+	isnt($status, 0, 'the script fails without a database');
+	is($out, '', 'a failed script writes nothing');
+	like($err, qr/database "nothing" does not exist/, 'a failed script says why');
 
 	local $ENV{PGHOST} = $node->host;
 	local $ENV{PGPORT} = $node->port;
 	($status, $out, $err) = run_report('user=report dbname=postgres');
-	is($status, 0, 'a connection string, and what the environment says');
-	like($out, qr/^<!DOCTYPE html>.*<\/html>\n\z/s, '... give a page');
+	is($status, 0, 'the script takes a connection string and the environment');
+	like($out, qr/^<!DOCTYPE html>.*<\/html>\n\z/s, 'a connection string gives a page');
 	return;
 }
 
@@ -166,76 +171,81 @@ sub test_page
 	$sim->clear_journal;
 	my $html = look();
 
-	is($sim->count, 0, 'GitLab is not asked');
+	is($sim->count, 0, 'the report asks nothing of GitLab');
 	is_secretive($sim, $html, 'the report');
 	is(join(' ', $browser->requests), "file://$page", 'the page asks for nothing but itself');
-	is(join("\n", $browser->console), '', '... and has no error');
-	is(js('document.compatMode'), 'CSS1Compat', 'it is rendered as it should be');
-	is(js('document.title'), 'GitLab access tokens, ' . day(0), 'its title is its own');
+	is(join("\n", $browser->console), '', 'the page has no error');
+	is(js('document.compatMode'), 'CSS1Compat', 'the page is rendered in standards mode');
+	is(js('document.title'), 'GitLab access tokens, ' . day(0), 'the page has a title of its own');
 	is(js(q{all('script, link, img, iframe, object, embed, base, form, [src], [onload], [onclick]').length}), 0,
-		'there is nothing in it that could ask for more, or do something');
-	is(join(' ', grep { !/^#/ } @{ js(q{all('[href]').map(e => e.getAttribute('href'))}) }), '',
-		'all links stay within it');
-	is(js(q{all('a').filter(a => all(a.getAttribute('href')).length != 1).length}), 0,
-		'... and lead somewhere');
+		'nothing in the page could ask for more, or do something');
+	my ($url, $host) = ($sim->url, $node->safe_psql('postgres',
+			q{SELECT owner_url FROM gitlab_dashboard.tokens WHERE username = 'alice' LIMIT 1}) =~ s{/alice$}{}r);
+	is(join(' ', grep { !/^#/ && !/^(?:\Q$url\E$|\Q$host\E\/)/ } @{ js(q{all('[href]').map(e => e.getAttribute('href'))}) }), '',
+		'all links stay within the page or lead to GitLab');
+	is(js(q{all('a[href^="#"]').filter(a => all(a.getAttribute('href')).length != 1).length}), 0,
+		'all links within the page lead somewhere');
+	is(js(q{all('a[href^="http"]').filter(a => a.rel != 'noreferrer').length}), 0, 'links to GitLab tell nothing of the page');
+	is(js(q{all('#expiring a')[0].href}), "$host/alice", 'an owner is a link to their page in GitLab');
+	is(js(q{all('#inactive a').length}), 0, 'an address that is no address of a page becomes no link');
 	is(js(q{all('[id]').length - new Set(all('[id]').map(e => e.id)).size}), 0, 'no id is used twice');
-	is((texts('header p'))[0] =~ s/, .*//r, $sim->url, 'it says which instance it is about');
+	like((texts('header p'))[0], qr/^\Q$url\E, .* UTC: the tokens of all users$/, 'the page says which tokens it is about');
 	return;
 }
 
 sub test_numbers
 {
-	my @expected = map { total($_) } qw(active expiring_7 expiring_30 owner_dead without_expiry unused_90);
+	my @expected = map { total($_) } qw(active expiring_7 expiring_30 owner_inactive without_expiry unused_90);
 	my $first = day(2);
 
 	is(join(' ', texts('.tiles dd')), join(' ', @expected), 'the numbers are those of the views');
-	is("@expected", '82 2 7 1 2 74', '... which are right');
+	is("@expected", '82 2 7 1 2 74', 'the numbers of the page are right');
 	is(join("\n", map { s/^Urgent|^Notable/$& /r } texts('.findings li')),
 		join("\n", "Urgent 2 tokens expire within 7 days, the first on $first.",
 			'Urgent 1 token of users who are blocked, deactivated or locked is still active.',
 			'Notable 5 tokens expire within 8 to 30 days.', 'Notable 2 active tokens never expire.',
 			'Notable 74 active tokens have not been used for 90 days.'),
-		'what needs attention, first what is urgent');
+		'the page lists what needs attention, first what is urgent');
 	return;
 }
 
 # The bars and lines are there, and as long as they should be.
 sub test_charts
 {
-	my $weeks = js(q{all('#ahead rect').map(r => [r.height.baseVal.value, parseInt(r.textContent.split(': ')[1])])});
+	my $weeks = js(q{all('#ahead .wide rect').map(r => [r.height.baseVal.value, parseInt(r.textContent.split(': ')[1])])});
 	my $per_token = $weeks->[0][0] / $weeks->[0][1];
 	my $sum = 0;
 
 	cmp_ok(scalar(grep { abs($_->[0] - $per_token * $_->[1]) > 0.2 } @$weeks), '==', 0,
 		'columns are as high as their numbers');
 	$sum += $_->[1] foreach @$weeks;
-	is($sum, 8, '... which are those of half a year');
-	like((texts('#ahead > p'))[0], qr/72 expire later, and 2 never\.$/, '... and the others are named');
+	is($sum, 8, 'the columns are those of half a year');
+	like((texts('#ahead > p'))[0], qr/72 expire later, and 2 never\.$/, 'the tokens beyond half a year are named');
 
 	is(join(' ', cut_off()), '', 'no label is cut off');
 
-	my $width = js(q{all('#owners rect').map(r => [r.width.baseVal.value, r.textContent])});
+	my $width = js(q{all('#owners .wide rect').map(r => [r.width.baseVal.value, r.textContent])});
 	is(join(', ', map { $_->[1] } @$width),
 		'user: 75 active, user: 11 expired, user: 1 revoked, administrator: 4 active, '
 		  . 'group bot: 1 active, project bot: 1 active, service account: 1 active',
-		'bars for each kind of owner and state');
-	cmp_ok($width->[0][0] / $width->[3][0], '>', 18, '... as long as their numbers');
-	is(join(' ', texts('#scopes svg text.value')), $node->safe_psql('postgres',
+		'there are bars for each kind of owner and state');
+	cmp_ok($width->[0][0] / $width->[3][0], '>', 18, 'bars are as long as their numbers');
+	is(join(' ', texts('#scopes .wide text.value')), $node->safe_psql('postgres',
 			q{SELECT string_agg(n::text, ' ' ORDER BY n DESC, scope)
 			FROM (SELECT scope, sum(tokens) AS n FROM gitlab_dashboard.scopes GROUP BY scope) s}),
-		'a bar for each scope');
-	is(js(q{all('#history-active-t').length}), 1, 'a line for the history');
-	is(js(q{all('.dot.active').length}), 21, '... with a point for each day');
-	is((texts('#history desc'))[0] =~ s/\d{4}-\d\d-\d\d/.../gr, 'From 182 on ... to 82 on ..., between 82 and 182.',
-		'... and what it says');
+		'there is a bar for each scope');
+	is(js(q{all('#history-active-t').length}), 1, 'there is a line for the history');
+	is(js(q{all('.wide .dot.active').length}), 21, 'the line has a point for each day');
+	is((texts('#history .wide desc'))[0] =~ s/\d{4}-\d\d-\d\d/.../gr, 'From 182 on ... to 82 on ..., between 82 and 182.',
+		'the description of the chart says its numbers');
 	return;
 }
 
 # Labels of charts that are not within them.
 sub cut_off
 {
-	return @{ js(q{all('svg text').filter(t => t.getBBox().x < 0 || t.getBBox().x + t.getBBox().width > 960)
-		.map(t => t.textContent)}) };
+	return @{ js(q{all('svg text').filter(t => t.getBBox().x < 0
+			|| t.getBBox().x + t.getBBox().width > t.ownerSVGElement.viewBox.baseVal.width).map(t => t.textContent)}) };
 }
 
 sub test_tables
@@ -246,13 +256,27 @@ sub test_tables
 	is(js(q{JSON.stringify(all('#expiring td.name bdi').map(e => e.textContent))}),
 		js('JSON.stringify(arguments[0])', \@visible), 'names are shown as they are');
 	is(join(' ', texts('#expiring td:first-child')), join(' ', map { (2 + 3 * $_) . ' days' } 0 .. $#names),
-		'first what expires first');
-	is(join(' ', texts('#dead tbody td')), 'blocked bobuser blocked16 api 2099-12-31 never',
-		'the tokens of dead owners');
-	is(scalar(my @idle = texts('#unused tbody tr')), 50, 'a long list is cut');
-	is((texts('#unused .muted'))[-1], 'And 24 more.', '... which it says');
-	is(join(' ', texts('#without-expiry td:first-child bdi')), 'dave service_account_deploy',
-		'the tokens without expiry');
+		'the list begins with what expires first');
+	is(join(' ', texts('#inactive tbody th, #inactive tbody td')), 'bob user, blocked; 1 token blocked16 api 2099-12-31 never',
+		'the page lists the tokens of inactive owners');
+	is(scalar(my @idle = texts('#unused tbody tr:not(.group)')), 50, 'a long list is cut');
+	is((texts('#unused .muted'))[0], 'The list has the first 50 of 74 tokens.', 'the page says that a long list is cut');
+	is(join(' ', texts('#without-expiry .group bdi')), 'dave service_account_deploy',
+		'the page lists the tokens without expiry');
+	my @groups = texts('#unused .group bdi');
+	is(scalar @groups, scalar keys %{ { map { $_ => 1 } @groups } }, 'the tokens of an owner stand together');
+	is(join(' ', map { s/\D+$//r } (texts('#unused .group small'))[0] =~ /(\d+ tokens?)/), $node->safe_psql('postgres',
+			q{SELECT count(*) FROM gitlab_dashboard.tokens WHERE days_unused > 90 AND username = (
+			SELECT username FROM gitlab_dashboard.tokens ORDER BY days_unused DESC NULLS LAST, user_id LIMIT 1)}),
+		'the heading of an owner counts all their tokens');
+	is(join(' ', texts('#people tbody tr:first-child td')), join(' ', split /\|/, $node->safe_psql('postgres', q{
+			SELECT username || owner_kind, count(*), count(*) FILTER (WHERE days_left <= 30),
+				count(*) FILTER (WHERE expires_at IS NULL), count(*) FILTER (WHERE days_unused > 90), owner_state
+			FROM gitlab_dashboard.tokens WHERE state = 'active' GROUP BY username, owner_kind, owner_state, user_id
+			ORDER BY count(*) FILTER (WHERE days_left <= 30 OR expires_at IS NULL OR days_unused > 90 OR owner_is_inactive) DESC
+			LIMIT 1})),
+		'the page lists the owners of tokens that need attention');
+	is(join(' ', texts('#ahead .legend span')), 'within 30 days later', 'the chart has a legend for its colours');
 	return;
 }
 
@@ -260,14 +284,14 @@ sub test_accessibility
 {
 	is(js('document.documentElement.lang'), 'en', 'the page has a language');
 	is(join(' ', @{ js(q{all('h1, h2, h3').map(e => e.tagName)}) }),
-		'H1 H2 H2 H3 H3 H2 H2 H2 H2 H2 H2 H2', 'headings in order');
+		'H1 H2 H2 H3 H3 H2 H2 H2 H2 H2 H2 H2 H2', 'the headings are in order');
 	is( js(q{all('svg').filter(s => s.getAttribute('role') != 'img'
 			|| s.getAttribute('aria-labelledby').split(' ').some(id => !all('#' + id)[0].textContent)).length}),
 		0, 'each chart has a title and a description');
 	is(js(q{all('svg').filter(s => !s.closest('section').querySelector('details table')).length}), 0,
-		 '... and its numbers as a table');
+		 'each chart has its numbers as a table');
 	is( js(q{all('table').filter(t => !t.caption || !t.caption.textContent
-			|| [...t.querySelectorAll('th')].some(h => h.scope != 'col')).length}),
+			|| [...t.querySelectorAll('th')].some(h => !['col', 'rowgroup'].includes(h.scope))).length}),
 		0, 'each table has a caption, and headings of columns');
 	foreach my $scheme (qw(light dark))
 	{
@@ -352,26 +376,39 @@ sub test_appearance
 		prefer($scheme);
 		$browser->visit("file://$page");
 		my $seen = colours_of($browser->screenshot);
-		cmp_ok($seen->{height}, '>', 3000, "$scheme: a picture of all of it");
+		cmp_ok($seen->{height}, '>', 3000, "$scheme: there is a picture of the whole page");
 		cmp_ok($seen->{share}{$card}, '>', 0.4, "$scheme: the background is as it should be");
-		cmp_ok($seen->{share}{$card}, '<', 0.95, "$scheme: ... but not all there is");
+		cmp_ok($seen->{share}{$card}, '<', 0.95, "$scheme: the picture has more than the background");
 		cmp_ok($seen->{share}{$_} // 0, '>', 0.0001, "$scheme: there are bars of the colour $_") foreach @bars;
 		cmp_ok($seen->{colours}, '>', 100, "$scheme: there is text");
 	}
 
-	foreach my $width (400, 800, 1600)
+	foreach my $width (320, 390, 768, 1280)
 	{
 		$browser->command('Emulation.setDeviceMetricsOverride',
 			width => $width, height => 800, deviceScaleFactor => 1, mobile => JSON::PP::false);
 		$browser->visit("file://$page");
 		cmp_ok(js('document.documentElement.scrollWidth'), '<=', $width, "$width pixels are wide enough");
+		is(js(q{all('.scroll').filter(e => e.scrollWidth > e.clientWidth).length}), 0, "$width pixels: no table needs sideways scrolling");
+		is(js(q{all('.chart').filter(e => e.getClientRects().length).length * 2 - all('.chart').length}), 0,
+			"$width pixels: each chart is shown once");
+		cmp_ok(js(q{Math.min(...all('svg text').filter(e => e.getClientRects().length)
+			.map(e => e.getBoundingClientRect().height))}), '>=', 10, "$width pixels: the labels of the charts can be read");
+		is(join(' ', cut_off()), '', "$width pixels: no label is cut off");
 	}
+	is(join(', ', @{ low_contrasts() }), '', 'all text can be read on a phone');
 	$browser->command('Emulation.clearDeviceMetricsOverride');
 	prefer('light');
 	$browser->visit("file://$page");
+	$browser->command('Emulation.setEmulatedMedia', media => 'print',
+		features => [ { name => 'prefers-color-scheme', value => 'dark' } ]);
+	is(js(q{getComputedStyle(all('h1')[0]).color}), 'rgb(27, 31, 36)', 'the print is dark on light whatever the reader prefers');
+	is(join(', ', @{ low_contrasts() }), '', 'all text can be read on paper');
+	$browser->command('Emulation.setEmulatedMedia', media => '');
+	prefer('light');
 	my $paper = $browser->print_page;
-	like($paper, qr/^%PDF-/, 'it can be printed');
-	like(scalar(() = $paper =~ m{/Type /Page\b}g), qr/^([3-9]|1\d)$/, '... on some pages');
+	like($paper, qr/^%PDF-/, 'the page can be printed');
+	like(scalar(() = $paper =~ m{/Type /Page\b}g), qr/^([3-9]|1\d)$/, 'the print has some pages');
 	return;
 }
 
@@ -394,9 +431,12 @@ sub test_trouble
 			'Urgent Only the tokens of one user are seen: this report is incomplete.',
 			'Urgent The last refresh has failed: this report is 3 hours old.'),
 		'what is wrong with the report itself comes first');
+	is((texts('header p'))[0] =~ s/.*UTC: //r, 'the tokens of the owner of alice api', 'the page says whose tokens it is about');
+	is(join(' ', map { s/\D+$//r } grep { /which this report is made with/ } texts('#expiring small')), '2',
+		'the list marks the token that the report is made with');
 	my $facts = join "\n", texts('#data dd');
-	like($facts, qr/failed at .*: could not read users on server "gitlab"/, '... with details');
-	like($facts, qr/3 refreshes, 1 of them failed; \d+ requests, 1 of them errors/, '... and numbers');
+	like($facts, qr/failed at .*: could not read users on server "gitlab"/, 'the finding about the report has details');
+	like($facts, qr/3 refreshes, 1 of them failed; \d+ requests, 1 of them errors/, 'the page has the numbers of the report itself');
 	return;
 }
 
@@ -409,10 +449,12 @@ sub test_extremes
 	run_script($node, 'dashboards/install.sql', which => 'expires_at IS NULL');
 	look();
 	is(join(' ', cut_off()), '', 'no large number is cut off');
-	is((texts('#ahead p'))[0], 'No active token expires within half a year.', 'no chart of nothing');
-	is(js(q{all('#ahead svg, #expiring').length}), 0, '... nor a list');
-	is((texts('.tiles dd'))[4], 2, 'tokens that never expire');
-	is(join("\n", $browser->console), '', '... and no errors');
+	is((texts('header p'))[0] =~ s/.*UTC: //r, 'the tokens of all users, only those with expires_at IS NULL',
+		'the page says which tokens are left out');
+	is((texts('#ahead p'))[0], 'No active token expires within half a year.', 'a report in which nothing expires says so');
+	is(js(q{all('#ahead svg, #expiring').length}), 0, 'a report in which nothing expires has neither chart nor list');
+	is((texts('.tiles dd'))[4], 2, 'a report in which nothing expires counts tokens that never do');
+	is(join("\n", $browser->console), '', 'a report in which nothing expires has no errors');
 	return;
 }
 
@@ -421,9 +463,23 @@ sub test_nothing
 {
 	run_script($node, 'dashboards/install.sql', which => 'false');
 	look();
-	is(join("\n", texts('.findings, .well')), 'Nothing needs attention.', 'nothing needs attention');
-	is(join(' ', texts('.tiles dd')), '0 0 0 0 0 0', 'nothing is nothing');
-	is(js(q{all('svg').length}), 0, '... and has no charts');
-	is(join("\n", $browser->console), '', '... nor errors');
+	is(join("\n", texts('.findings, .well')), 'Nothing needs attention.', 'an empty report needs no attention');
+	is(join(' ', texts('.tiles dd')), '0 0 0 0 0 0', 'the numbers of an empty report are zero');
+	is(js(q{all('svg').length}), 0, 'an empty report has no charts');
+	is(join("\n", $browser->console), '', 'an empty report has no errors');
+	return;
+}
+
+# One group, as its Owner.
+sub test_group
+{
+	$node->safe_psql('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice')});
+	run_script($node, 'dashboards/install.sql', group => 'acme');
+	look();
+	is((texts('header p'))[0] =~ s/.*UTC: //r, 'the tokens of the group acme, its projects and service accounts',
+		'the page says of which group the tokens are');
+	unlike(join("\n", texts('.findings')), qr/one user/, 'the report of a group is complete');
+	like(join("\n", texts('#unused')), qr/bot of acme\/app.*project bot, Developer/s,
+		"the page has the access level of a project's token");
 	return;
 }

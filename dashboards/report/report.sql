@@ -2,6 +2,11 @@
 -- of it is of the same moment.  It reads the views of dashboards/install.sql only.
 
 SET TimeZone = 'UTC';
+WITH shown AS MATERIALIZED (
+  SELECT t.*, coalesce(t.id = (SELECT id FROM gitlab_dashboard.credential), false) AS is_credential,
+         coalesce(t.days_left <= 30 OR t.expires_at IS NULL OR t.days_unused > 90
+                  OR t.owner_is_inactive, false) AS needs_attention
+  FROM gitlab_dashboard.tokens t WHERE t.state = 'active')
 SELECT jsonb_build_object(
   'generated_at', date_trunc('second', now()),
   'database', current_database(),
@@ -24,27 +29,48 @@ SELECT jsonb_build_object(
   'history', (
     SELECT jsonb_agg(h ORDER BY day)
     FROM (SELECT day, sum(active)::bigint AS active, sum(expiring_30)::bigint AS expiring_30,
-                 sum(owner_dead)::bigint AS owner_dead
+                 sum(owner_inactive)::bigint AS owner_inactive
           FROM gitlab_dashboard.history
           WHERE day > (now() AT TIME ZONE 'UTC')::date - 90
           GROUP BY day) h),
-  -- No longer than somebody might read; the summary has the totals.
+  -- No longer than somebody might read; the summary has the totals.  Owners stand
+  -- together, except where the order of time says what to do first.
   'expiring', (
     SELECT jsonb_agg(t ORDER BY expires_at, id)
-    FROM (SELECT * FROM gitlab_dashboard.tokens WHERE days_left <= 30
-          ORDER BY expires_at, id LIMIT 50) t),
-  'dead', (
-    SELECT jsonb_agg(t ORDER BY username, id)
-    FROM (SELECT * FROM gitlab_dashboard.tokens WHERE owner_is_dead
-          ORDER BY username, id LIMIT 50) t),
+    FROM (SELECT * FROM shown WHERE days_left <= 30 ORDER BY expires_at, id LIMIT 50) t),
+  'inactive', (
+    SELECT jsonb_agg(t ORDER BY username, user_id, id)
+    FROM (SELECT *, count(*) OVER (PARTITION BY user_id) AS of_owner FROM shown
+          WHERE owner_is_inactive ORDER BY username, user_id, id LIMIT 50) t),
   'without_expiry', (
-    SELECT jsonb_agg(t ORDER BY username, id)
-    FROM (SELECT * FROM gitlab_dashboard.tokens WHERE state = 'active' AND expires_at IS NULL
-          ORDER BY username, id LIMIT 50) t),
+    SELECT jsonb_agg(t ORDER BY username, user_id, id)
+    FROM (SELECT *, count(*) OVER (PARTITION BY user_id) AS of_owner FROM shown
+          WHERE expires_at IS NULL ORDER BY username, user_id, id LIMIT 50) t),
   'unused', (
-    SELECT jsonb_agg(t ORDER BY days_unused DESC, id)
-    FROM (SELECT * FROM gitlab_dashboard.tokens WHERE days_unused > 90
-          ORDER BY days_unused DESC, id LIMIT 50) t),
+    SELECT jsonb_agg(t ORDER BY longest DESC, user_id, days_unused DESC, id)
+    FROM (SELECT *, count(*) OVER (PARTITION BY user_id) AS of_owner,
+                 max(days_unused) OVER (PARTITION BY user_id) AS longest
+          FROM shown WHERE days_unused > 90
+          ORDER BY longest DESC, user_id, days_unused DESC, id LIMIT 50) t),
+  'leftovers', (
+    SELECT jsonb_build_object('total', max(total), 'tokens', jsonb_agg(l ORDER BY since, id))
+    FROM (SELECT l.*, s.scopes, s.is_credential, count(*) OVER () AS total
+          FROM gitlab_dashboard.leftovers l JOIN shown s USING (id)
+          ORDER BY l.since, l.id LIMIT 50) l
+    HAVING count(*) > 0),
+  'failing_rotations', (SELECT count(*) FROM gitlab_dashboard.rotations WHERE is_failing),
+  'people', (
+    SELECT jsonb_agg(p ORDER BY attention DESC, user_id)
+    FROM (SELECT user_id, username, owner_kind, owner_state, owner_url, count(*) AS active,
+                 count(*) FILTER (WHERE needs_attention) AS attention,
+                 count(*) FILTER (WHERE days_left <= 30) AS expiring_30,
+                 count(*) FILTER (WHERE expires_at IS NULL) AS without_expiry,
+                 count(*) FILTER (WHERE days_unused > 90) AS unused_90,
+                 count(*) OVER () AS owners
+          FROM shown
+          GROUP BY user_id, username, owner_kind, owner_state, owner_url
+          HAVING bool_or(needs_attention)
+          ORDER BY attention DESC, user_id LIMIT 25) p),
   'refreshed_at', (
     SELECT date_trunc('second', max(finished_at)) FROM gitlab_dashboard.refreshes
     WHERE error IS NULL),

@@ -8,12 +8,13 @@
 -- once, and stays when cron.job_run_details is emptied.  Running it again
 -- changes the schedule or the jobs.  What can be changed, with psql's -v:
 --
---   jobs      which jobs, as a LIKE pattern of their names: gitlab: %
+--   jobs      which jobs, as a LIKE pattern of their names, besides all whose command
+--             names something of gitlab_pat_fdw: gitlab: %
 --   schedule  in UTC, unless cron.timezone says otherwise: */5 * * * *
 
 \set ON_ERROR_STOP on
-\if :{?jobs} \else \set jobs 'gitlab: %' \endif
-\if :{?schedule} \else \set schedule '*/5 * * * *' \endif
+\if :{?jobs} \set our_jobs :jobs \else \set our_jobs 'gitlab: %' \endif
+\if :{?schedule} \set our_schedule :schedule \else \set our_schedule '*/5 * * * *' \endif
 
 BEGIN;
 SET LOCAL client_min_messages = warning;
@@ -31,13 +32,15 @@ CREATE OR REPLACE PROCEDURE gitlab_jobs.note_failures(jobs text)
 LANGUAGE sql
 BEGIN ATOMIC
   INSERT INTO gitlab_jobs.alerts (run_id, job_name, started_at, failed_at, message)
-    SELECT d.runid, j.jobname, d.start_time, d.end_time, d.return_message
-    FROM cron.job_run_details d JOIN cron.job j USING (jobid)
-    WHERE d.status = 'failed' AND j.jobname LIKE note_failures.jobs
+    SELECT d.runid, coalesce(j.jobname, 'job ' || d.jobid), d.start_time, d.end_time, d.return_message
+    FROM cron.job_run_details d LEFT JOIN cron.job j USING (jobid)
+    WHERE d.status = 'failed' AND (j.jobname LIKE note_failures.jobs OR d.command ~ '\mgitlab_(pat|jobs|dashboard)')
     ON CONFLICT (run_id) DO NOTHING;
 END;
 REVOKE EXECUTE ON PROCEDURE gitlab_jobs.note_failures FROM PUBLIC;
 
-SELECT cron.schedule('gitlab: note failed jobs', :'schedule',
-  format('CALL gitlab_jobs.note_failures(%L)', :'jobs'));
+SELECT cron.schedule('gitlab: note failed jobs', :'our_schedule',
+  format('CALL gitlab_jobs.note_failures(%L)', :'our_jobs'));
 COMMIT;
+\unset our_jobs
+\unset our_schedule

@@ -13,6 +13,7 @@
 -- with CONCURRENTLY if the view has a unique index.
 
 \set ON_ERROR_STOP on
-\if :{?schedule} \else \set schedule '7 * * * *' \endif
+\if :{?schedule} \set our_schedule :schedule \else \set our_schedule '7 * * * *' \endif
 
-SELECT cron.schedule('gitlab: refresh dashboards', :'schedule', 'CALL gitlab_dashboard.refresh()');
+SELECT cron.schedule('gitlab: refresh dashboards', :'our_schedule', 'CALL gitlab_dashboard.refresh()');
+\unset our_schedule

@@ -16,10 +16,10 @@
 -- statements can run it; a procedure can, if its CALL is the whole job.
 
 \set ON_ERROR_STOP on
-\if :{?server} \else \set server gitlab \endif
-\if :{?days_before} \else \set days_before 14 \endif
-\if :{?lifetime} \else \set lifetime 90 \endif
-\if :{?schedule} \else \set schedule '30 3 * * *' \endif
+\if :{?server} \set our_server :server \else \set our_server gitlab \endif
+\if :{?days_before} \set our_days_before :days_before \else \set our_days_before 14 \endif
+\if :{?lifetime} \set our_lifetime :lifetime \else \set our_lifetime 90 \endif
+\if :{?schedule} \set our_schedule :schedule \else \set our_schedule '30 3 * * *' \endif
 
 BEGIN;
 SET LOCAL client_min_messages = warning;
@@ -43,6 +43,10 @@ END;
 $$;
 REVOKE EXECUTE ON PROCEDURE gitlab_jobs.rotate_credential FROM PUBLIC;
 
-SELECT cron.schedule('gitlab: rotate credential', :'schedule',
-  format('CALL gitlab_jobs.rotate_credential(%L, %s, %s)', :'server', :days_before, :lifetime));
+SELECT cron.schedule('gitlab: rotate credential', :'our_schedule',
+  format('CALL gitlab_jobs.rotate_credential(%L, %s, %s)', :'our_server', :our_days_before, :our_lifetime));
 COMMIT;
+\unset our_server
+\unset our_days_before
+\unset our_lifetime
+\unset our_schedule

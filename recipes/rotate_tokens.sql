@@ -20,17 +20,17 @@
 -- the token changes with each rotation.
 
 \set ON_ERROR_STOP on
-\if :{?secrets} \else \set secrets public.secrets \endif
-\if :{?tokens} \else \set tokens public.gitlab_personal_access_tokens \endif
-\if :{?days_before} \else \set days_before 14 \endif
-\if :{?lifetime} \else \set lifetime 90 \endif
-\if :{?schedule} \else \set schedule '0 4 * * *' \endif
+\if :{?secrets} \set our_secrets :secrets \else \set our_secrets public.secrets \endif
+\if :{?tokens} \set our_tokens :tokens \else \set our_tokens public.gitlab_personal_access_tokens \endif
+\if :{?days_before} \set our_days_before :days_before \else \set our_days_before 14 \endif
+\if :{?lifetime} \set our_lifetime :lifetime \else \set our_lifetime 90 \endif
+\if :{?schedule} \set our_schedule :schedule \else \set our_schedule '0 4 * * *' \endif
 
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS gitlab_jobs;
 -- Nobody but its owner may read it, unless you grant it.
-CREATE TABLE IF NOT EXISTS :secrets
+CREATE TABLE IF NOT EXISTS :our_secrets
   (id bigint PRIMARY KEY, name text UNIQUE, expires_at date, secret text);
 
 CREATE OR REPLACE PROCEDURE gitlab_jobs.rotate_tokens(
@@ -39,56 +39,76 @@ LANGUAGE plpgsql AS $$
 DECLARE
   today date := (now() AT TIME ZONE 'UTC')::date;
   due bigint[];
+  dead bigint[];
   old_id bigint;
-  new_id bigint;
-  new_expiry date;
-  new_secret text;
-  storing boolean;
+  stored bigint;
+  state text;
+  message text;
+  detail text;
+  hint text;
   failures text[] := '{}';
 BEGIN
-  -- One list, of what expires soon.
-  EXECUTE format('SELECT array_agg(t.id ORDER BY t.expires_at, t.id)
-                  FROM %s t JOIN %s s ON s.id = t.id
-                  WHERE t.active AND t.expires_at <= $1', tokens, secrets)
-    INTO due USING today + days_before;
+  -- One list.  A stored token that does not work is somebody's trouble already.
+  EXECUTE format('SELECT array_agg(s.id ORDER BY t.expires_at, s.id) FILTER (WHERE t.expires_at <= $1),
+                         array_agg(s.id ORDER BY s.id) FILTER (WHERE t.id IS NULL)
+                  FROM %s s LEFT JOIN (SELECT id, expires_at FROM %s WHERE active) t ON t.id = s.id',
+                 secrets, tokens)
+    INTO due, dead USING today + days_before;
 
   FOREACH old_id IN ARRAY coalesce(due, '{}') LOOP
-    storing := false;
+    state := NULL;
     BEGIN
       -- Two sessions must not rotate the same token: the other one has it.
       EXECUTE format('SELECT id FROM %s WHERE id = $1 FOR UPDATE SKIP LOCKED', secrets)
-        INTO new_id USING old_id;
-      CONTINUE WHEN new_id IS NULL;
+        INTO stored USING old_id;
+      CONTINUE WHEN stored IS NULL;
 
-      EXECUTE format('UPDATE %s SET expires_at = $2 WHERE id = $1 AND active
-                      RETURNING id, expires_at, token', tokens)
-        INTO new_id, new_expiry, new_secret USING old_id, today + lifetime;
-      IF new_id IS NULL THEN
-        RAISE EXCEPTION 'it is no longer active';
+      -- One statement: the secret is never in a variable, which logs can show.
+      EXECUTE format('WITH new AS (UPDATE %s SET expires_at = $2 WHERE id = $1 AND active
+                                   RETURNING id, expires_at, token)
+                      UPDATE %s s SET id = new.id, expires_at = new.expires_at, secret = new.token
+                      FROM new WHERE s.id = $1 RETURNING s.id', tokens, secrets)
+        INTO stored USING old_id, today + lifetime;
+      IF stored IS NULL THEN
+        RAISE EXCEPTION 'it is no longer active' USING ERRCODE = 'object_not_in_prerequisite_state';
       END IF;
-      storing := true;
-      EXECUTE format('UPDATE %s SET id = $2, expires_at = $3, secret = $4 WHERE id = $1', secrets)
-        USING old_id, new_id, new_expiry, new_secret;
     EXCEPTION WHEN OTHERS THEN
-      -- pg_cron stores what the job says.  What PostgreSQL says about a row that
-      -- could not be stored may have the secret in it.
-      failures := failures || format('%s: %s', old_id,
-        CASE WHEN storing THEN 'could not store the new secret (SQLSTATE ' || SQLSTATE || ')'
-             ELSE SQLERRM END);
+      GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+        detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     END;
-    COMMIT;
+    IF state IS NULL THEN
+      CALL gitlab_pat_try_commit(state, message, detail, hint);
+    ELSE
+      COMMIT;
+    END IF;
+    IF state IS NOT NULL THEN
+      -- pg_cron stores what the job says.  What PostgreSQL says about a row that
+      -- could not be stored may have the secret in it; what this extension says has not.
+      failures := failures || format('%s: %s', old_id,
+        CASE WHEN state ~ '^(08|0A|28|40|425|427|534|55|HV)'
+             THEN concat_ws(': ', message, nullif(detail, '')) || coalesce(' ' || nullif(hint, ''), '')
+             ELSE 'could not store the new secret (SQLSTATE ' || state || ')' END);
+    END IF;
   END LOOP;
 
+  FOREACH old_id IN ARRAY coalesce(dead, '{}') LOOP
+    failures := failures || format('%s: it is stored and does not work: INSERT another token, or remove the row', old_id);
+  END LOOP;
   IF failures <> '{}' THEN
     RAISE EXCEPTION 'could not rotate % of % personal access tokens',
-        cardinality(failures), cardinality(due)
+        cardinality(failures), coalesce(cardinality(due), 0) + coalesce(cardinality(dead), 0)
       USING DETAIL = array_to_string(failures, E'\n');
   END IF;
 END;
 $$;
 REVOKE EXECUTE ON PROCEDURE gitlab_jobs.rotate_tokens FROM PUBLIC;
 
-SELECT cron.schedule('gitlab: rotate tokens', :'schedule',
+SELECT cron.schedule('gitlab: rotate tokens', :'our_schedule',
   format('CALL gitlab_jobs.rotate_tokens(%L, %L, %s, %s)',
-         :'secrets', :'tokens', :days_before, :lifetime));
+         :'our_secrets', :'our_tokens', :our_days_before, :our_lifetime));
 COMMIT;
+\unset our_secrets
+\unset our_tokens
+\unset our_days_before
+\unset our_lifetime
+\unset our_schedule

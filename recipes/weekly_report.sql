@@ -13,10 +13,10 @@
 --   schedule  in UTC, unless cron.timezone says otherwise: 0 6 * * 1
 
 \set ON_ERROR_STOP on
-\if :{?tables} \else \set tables public \endif
-\if :{?soon} \else \set soon 14 \endif
-\if :{?unused} \else \set unused 90 \endif
-\if :{?schedule} \else \set schedule '0 6 * * 1' \endif
+\if :{?tables} \set our_tables :tables \else \set our_tables public \endif
+\if :{?soon} \set our_soon :soon \else \set our_soon 14 \endif
+\if :{?unused} \set our_unused :unused \else \set our_unused 90 \endif
+\if :{?schedule} \set our_schedule :schedule \else \set our_schedule '0 6 * * 1' \endif
 
 BEGIN;
 SET LOCAL client_min_messages = warning;
@@ -40,19 +40,23 @@ BEGIN ATOMIC
   INSERT INTO gitlab_jobs.weekly_report
     SELECT date_trunc('week', now() AT TIME ZONE 'UTC')::date, f.finding, t.id, t.name,
            t.scopes, u.username, t.expires_at, t.last_used_at
-    FROM :"tables".gitlab_personal_access_tokens t
-    LEFT JOIN :"tables".gitlab_users u ON u.id = t.user_id
+    FROM :"our_tables".gitlab_personal_access_tokens t
+    LEFT JOIN :"our_tables".gitlab_users u ON u.id = t.user_id
     CROSS JOIN LATERAL (VALUES
       ('expires soon',
-       t.expires_at <= (now() AT TIME ZONE 'UTC')::date + :soon),
+       t.expires_at <= (now() AT TIME ZONE 'UTC')::date + :our_soon),
       ('never expires', t.expires_at IS NULL),
       ('owner is gone', u.state <> 'active' OR u.locked),
       ('not used',
-       coalesce(t.last_used_at, t.created_at) < now() - make_interval(days => :unused))
+       coalesce(t.last_used_at, t.created_at) < now() - make_interval(days => :our_unused))
     ) AS f (finding, applies)
     WHERE t.active AND f.applies;
 END;
 REVOKE EXECUTE ON PROCEDURE gitlab_jobs.report_week FROM PUBLIC;
 
-SELECT cron.schedule('gitlab: weekly report', :'schedule', 'CALL gitlab_jobs.report_week()');
+SELECT cron.schedule('gitlab: weekly report', :'our_schedule', 'CALL gitlab_jobs.report_week()');
 COMMIT;
+\unset our_tables
+\unset our_soon
+\unset our_unused
+\unset our_schedule

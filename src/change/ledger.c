@@ -29,7 +29,8 @@ typedef struct AccountKey
 typedef struct Account
 {
 	AccountKey	key;
-	dlist_head	debts;
+	dlist_head	debts;			/* to revoke it, or that it was rotated */
+	dlist_head	successors;		/* of the tokens that take its place */
 } Account;
 
 /* The room that a slash and an id take behind a path, in bytes. */
@@ -38,6 +39,7 @@ typedef struct Account
 Ledger		ledger = {.debts = DLIST_STATIC_INIT(ledger.debts)};
 
 #define account_debt(node) dlist_container(Debt, same_token, node)
+#define account_successor(node) dlist_container(Debt, same_old, node)
 
 
 /* ----------
@@ -201,19 +203,38 @@ ledger_path(Debt *debt)
 	return debt->path;
 }
 
+static Account *
+open_account(uint64 instance, int64 id)
+{
+	AccountKey	key = {.instance = instance, .id = id};
+	bool		found;
+	Account    *account = hash_search(ledger.accounts, &key, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		dlist_init(&account->debts);
+		dlist_init(&account->successors);
+	}
+	return account;
+}
+
 /* Says which token a debt is about.  Nothing has changed if that fails. */
 void
 ledger_assign_token(Debt *debt, int64 id)
 {
-	AccountKey	key = {.instance = debt->connection->instance, .id = id};
-	Account    *account;
-	bool		found;
+	Account    *account = open_account(debt->connection->instance, id);
 
-	account = hash_search(ledger.accounts, &key, HASH_ENTER, &found);
-	if (!found)
-		dlist_init(&account->debts);
 	dlist_push_tail(&account->debts, &debt->same_token);
 	debt->id = id;
+}
+
+/* Says in whose place a debt's token is created; before the debt is entered. */
+void
+ledger_assign_old(Debt *debt, int64 old_id)
+{
+	Assert(!ledger_is_change(debt));
+	debt->old_account = open_account(debt->connection->instance, old_id);
+	debt->other_id = old_id;
 }
 
 /* Enters a debt that has been made. */
@@ -222,6 +243,8 @@ ledger_enter(Debt *debt)
 {
 	(void) connection_retain(debt->connection);
 	dlist_push_tail(&ledger.debts, &debt->link);
+	if (debt->old_account)
+		dlist_push_tail(&debt->old_account->successors, &debt->same_old);
 	if (counts(debt))
 		ledger.changes++;
 }
@@ -244,6 +267,8 @@ ledger_strike(Debt *debt)
 {
 	if (debt->same_token.next)
 		dlist_delete(&debt->same_token);
+	if (debt->same_old.next)
+		dlist_delete(&debt->same_old);
 	if (counts(debt))
 		ledger.changes--;
 	dlist_delete(&debt->link);
@@ -595,40 +620,42 @@ ledger_differs(const ChangeScan *scan)
 }
 
 /*
- * Whether a debt has changed the token with this id.  Where a new token took
- * its place, the debt's own id is that of the new one.  A creation that was
- * rolled back has changed nothing; GitLab's own rotation cannot be rolled back.
+ * Whether the running command is the one that has entered a debt, which changed
+ * a token.  Raises an error if something that the command has fired did so.
  */
 static bool
-has_changed(const Debt *debt, int64 id)
+is_commands(const RemoteChange *change, const Debt *debt, int64 id)
 {
-	if (ledger_is_change(debt))
-		return debt->id == id;
-	return debt->other_id == id &&
-		(debt->kind == DEBT_ROTATED || debt->level != NO_LEVEL);
+	if (debt->cid > change->cid)
+		change_refuse_triggered(psprintf("%s " INT64_FORMAT,
+										 debt->resource->singular, id));
+	return debt->cid == change->cid;
 }
 
 /*
  * Whether the running command has deleted, replaced or rotated this token
- * already.  Raises an error if something that the command has fired did so.
+ * already.  A creation that was rolled back has changed nothing; GitLab's own
+ * rotation cannot be rolled back.  Raises an error if something that the command
+ * has fired did so.
  */
 bool
 ledger_met(const RemoteChange *change, int64 id)
 {
-	uint64		instance = api_connection(change->client)->instance;
+	Account    *account = find_account(api_connection(change->client)->instance, id);
 	bool		met = false;
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &ledger.debts)
+	if (account == NULL)
+		return false;
+	dlist_foreach(iter, &account->debts)
+		if (ledger_is_change(account_debt(iter.cur)))
+			met |= is_commands(change, account_debt(iter.cur), id);
+	dlist_foreach(iter, &account->successors)
 	{
-		Debt	   *debt = debt_of(iter.cur);
+		const Debt *debt = account_successor(iter.cur);
 
-		if (debt->connection->instance != instance || !has_changed(debt, id))
-			continue;
-		if (debt->cid > change->cid)
-			change_refuse_triggered(psprintf("%s " INT64_FORMAT,
-											 debt->resource->singular, id));
-		met = met || debt->cid == change->cid;
+		if (debt->kind == DEBT_ROTATED || debt->level != NO_LEVEL)
+			met |= is_commands(change, debt, id);
 	}
 	return met;
 }

@@ -84,6 +84,9 @@ typedef struct Debt
 {
 	dlist_node	link;			/* in the ledger's debts */
 	dlist_node	same_token;		/* in its Account, once the token is known */
+	struct Account *old_account;	/* of the token whose place this one
+									 * takes, or NULL */
+	dlist_node	same_old;		/* in old_account, once the debt is entered */
 	DebtKind	kind;
 	DebtState	state;
 	int			level;			/* nest level of the owing transaction */
@@ -148,6 +151,7 @@ extern Debt *ledger_make_debt(const RemoteChange *change,
 							  const TokenPlace *place, DebtKind kind,
 							  DebtState state);
 extern void ledger_assign_token(Debt *debt, int64 id);
+extern void ledger_assign_old(Debt *debt, int64 old_id);
 extern void ledger_describe(Debt *debt, JsonRecord *record);
 extern void ledger_note_post(Debt *debt);
 

@@ -94,7 +94,8 @@ note_order(const RemoteChange *change, Debt *debt, const TokenOrder *order)
 	debt->since = api_now(change->client) - skew * USECS_PER_SEC;
 	debt->finder = MemoryContextStrdup(ledger.context,
 									   finder_of(change, order, debt->since));
-	debt->other_id = order->old_id;
+	if (order->old_id)
+		ledger_assign_old(debt, order->old_id);
 	debt->owner = order->owner;
 	if (order->name)
 		debt->name = MemoryContextStrdup(ledger.context, order->name);

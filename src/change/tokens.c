@@ -689,35 +689,11 @@ rotate(RemoteChange *change, JsonRecord *row, JsonRecord *old,
 		replace_token(change, place, id, old, expiry);
 }
 
-/*
- * Whether the command has created a token in place of another one that is kept.
- * The ledger enters only what is to be revoked under the id of the old one.
- */
-static bool
-was_kept(const RemoteChange *change, int64 id)
-{
-	uint64		instance = api_connection(change->client)->instance;
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &ledger.debts)
-	{
-		const Debt *debt = debt_of(iter.cur);
-
-		if (debt->kind == DEBT_CREATED && debt->other_id == id &&
-			debt->level != NO_LEVEL && debt->cid == change->cid &&
-			debt->connection->instance == instance)
-			return true;
-	}
-	return false;
-}
-
 /* Whether it is the first time that the command is to rotate the token. */
 static bool
 is_to_be_rotated(RemoteChange *change, int64 id)
 {
-	return !ledger_met(change, id) &&
-		!(tokens_keep_replaced && was_kept(change, id)) &&
-		is_met_first(change, id);
+	return !ledger_met(change, id) && is_met_first(change, id);
 }
 
 /* Rotates the token in a row: once, even if a join meets it twice. */

@@ -255,14 +255,21 @@ sub test_paths
 {
 	my $before = $server->requests;
 
-	foreach my $values (
-		q{('..', 'KEY')}, q{('.', 'KEY')}, q{('', 'KEY')}, q{('p/q', '..')}, q{('p/q', '.')}, q{('p/q', '')})
-	{
-		like(
-			said("INSERT INTO variables (project, key, value) SELECT *, 'some-value' FROM (VALUES $values) v",
-				'.' => [ [ send => answer(204, {}) ] ]),
-			qr/ERROR:  22023: (?:invalid value for the field|"project" must be a full path or an id)/, "a variable $values is refused");
-	}
+	my $insert = sub {
+		my ($values) = @_;
+
+		return said("INSERT INTO variables (project, key, value) SELECT *, 'some-value' FROM (VALUES $values) v",
+			'.' => [ [ send => answer(204, {}) ] ]);
+	};
+
+	like($insert->("('$_', 'KEY')"), qr/ERROR:  22023: "project" must be a full path or an id/,
+		"a variable of the project '$_' is refused")
+	  foreach '..', '.', '', 'p/../q', 'p/.', '../p';
+	like($insert->("('p/q', '$_')"), qr/ERROR:  22023: invalid value for the field "key"/,
+		"a variable with the key '$_' is refused")
+	  foreach '..', '.', '';
+	like($insert->("(repeat('p/', 5000) || 'q', 'KEY')"), qr/ERROR:  22023: "project" must be a full path or an id/,
+		'a variable of a project with a very long path is refused');
 	is($server->requests, $before, 'no request goes out for an INSERT with a step up in the path');
 	return;
 }

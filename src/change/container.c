@@ -50,8 +50,7 @@ container_checked(JsonRecord *row, const ResourceField *field)
 		return psprintf(INT64_FORMAT, number);
 	}
 	text = record_text(row, field->name);
-	if (text == NULL || text[0] == '\0' || strcmp(text, ".") == 0 ||
-		strcmp(text, "..") == 0)
+	if (text == NULL || !resource_is_name(text))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" must be a full path or an id", field->name)));

@@ -395,9 +395,6 @@ make_object(const RemoteChange *change, const Resource *resource,
 	char	   *suffix = strcmp(variant, "*") == 0 ? "" :
 		psprintf(" (%s)", queue_shown_name(connection, variant));
 
-	if (resource->containers[0])
-		resource_check_name(resource, resource->containers[0],
-							record_text(record, resource->containers[0]));
 	resource_check_name(resource, resource->key,
 						record_text(record, resource->key));
 	object->siblings = enter_siblings(change->client, connection->serverid,

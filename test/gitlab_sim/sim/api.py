@@ -32,7 +32,10 @@ class Api:
     async def __call__(self, scope, receive, send, connection):
         """`connection` is the server's protocol object behind this request."""
         sim = self._sim
-        request = _read_request(sim, scope, await _read_body(receive))
+        body = await _read_body(receive)
+        if sim.jitter:
+            await asyncio.sleep(sim.jitter())
+        request = _read_request(sim, scope, body)
         wire = Wire(receive, send, connection.transport)
         self.in_flight += 1
         journal, resets = sim.journal, sim.resets

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import random
 import signal
 import ssl
 
@@ -17,6 +18,7 @@ from .simulator import Simulator
 from .version import Version
 
 _KEEP_ALIVE = 600  # seconds; clients are to decide when a connection ends
+_LONGEST_JITTER = 10_000  # milliseconds
 
 
 class Application:
@@ -117,12 +119,22 @@ def _arguments():
                         help="when the tokens of the fixture expire: around today, or on fixed "
                         "dates that are far away")
     parser.add_argument("--prefix", default="", help="a relative URL root, such as /gitlab")
+    parser.add_argument("--jitter", type=float, metavar="MILLISECONDS",
+                        default=os.environ.get("GITLAB_SIM_JITTER") or "0",
+                        help="let each API request wait at random, up to so long, before it is "
+                        "recorded and handled; default: GITLAB_SIM_JITTER or 0")
+    parser.add_argument("--jitter-seed", metavar="SEED",
+                        default=os.environ.get("GITLAB_SIM_JITTER_SEED") or None,
+                        help="draw the waits of this seed; default: GITLAB_SIM_JITTER_SEED, or "
+                        "others at each start")
     arguments = parser.parse_args()
     if arguments.prefix and not arguments.prefix.startswith("/") or \
             arguments.prefix.endswith("/"):
         parser.error("a prefix starts with a slash and does not end with one")
     if bool(arguments.tls_cert) != bool(arguments.tls_key):
         parser.error("--tls-cert and --tls-key belong together")
+    if not 0 <= arguments.jitter <= _LONGEST_JITTER:
+        parser.error("--jitter is from 0 to %d" % _LONGEST_JITTER)
     try:
         Version(arguments.gitlab_version)
     except ValueError as error:
@@ -130,10 +142,19 @@ def _arguments():
     return arguments
 
 
+def jitter(milliseconds, seed):
+    """A function that draws the seconds to wait, or None."""
+    if not milliseconds:
+        return None
+    dice = random.Random(seed)
+    return lambda: dice.uniform(0, milliseconds / 1000)
+
+
 def main():
     arguments = _arguments()
     logging.basicConfig(level=logging.WARNING, format="gitlab-sim: %(levelname)s: %(message)s")
-    sim = Simulator(arguments.gitlab_version, arguments.prefix, arguments.dates)
+    sim = Simulator(arguments.gitlab_version, arguments.prefix, arguments.dates,
+                    jitter(arguments.jitter, arguments.jitter_seed))
     config = uvicorn.Config(
         Application(sim), host=arguments.host, port=arguments.port, http=Connection,
         ws="none", loop="asyncio", lifespan="off", interface="asgi3", log_config=None,

@@ -14,9 +14,12 @@ from .version import Version
 
 
 class Simulator:
-    def __init__(self, version, prefix, dates):
-        """`dates` of the fixture's tokens: "today", around it, or "fixed"."""
+    def __init__(self, version, prefix, dates, jitter=None):
+        """`dates` of the fixture's tokens: "today", around it, or "fixed". `jitter` draws the
+        seconds that the next request waits before anything else happens to it; a reset does
+        not end it."""
         self.prefix = prefix
+        self.jitter = jitter
         self._default_dates = dates
         self._default_version = version
         self.clock = Clock()

@@ -9,11 +9,14 @@ import json
 import os
 import ssl
 import subprocess
+import sys
 import unittest
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 DIRECTORY = Path(__file__).resolve().parent.parent
+# For tests that look at the simulator from within.
+sys.path.append(str(DIRECTORY))
 
 ADMIN = "glpat-sim-admin"
 ALICE = "glpat-sim-alice"
@@ -34,11 +37,14 @@ class Answer:
 
 
 class Process:
-    """A running simulator."""
+    """A running simulator, whose requests wait only if a test says so."""
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **environment):
+        inherited = {name: value for name, value in os.environ.items()
+                     if not name.startswith("GITLAB_SIM_JITTER")}
         self._process = subprocess.Popen(
-            ["/usr/bin/python3", DIRECTORY / "gitlab-sim", *arguments], stdout=subprocess.PIPE)
+            ["/usr/bin/python3", DIRECTORY / "gitlab-sim", *arguments], stdout=subprocess.PIPE,
+            env=inherited | environment)
         self.url = self._process.stdout.readline().decode().strip()
         self._stdout = self._process.stdout
         self.pid = self._process.pid

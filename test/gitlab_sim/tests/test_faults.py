@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 from simulator import ADMIN, ALICE, Process, SimulatorTest
+from sim.server import jitter
 
 TOKENS = "/personal_access_tokens"
 ALICES = "/users/2/personal_access_tokens"
@@ -383,6 +384,57 @@ class Journal(FaultTest):
         self.assertTrue(all(e["duration_ms"] >= 100 for e in journal))
 
 
+class Jitter(unittest.TestCase):
+    def start(self, *arguments, **environment):
+        process = Process(*arguments, **environment)
+        self.addCleanup(process.terminate)
+        return process
+
+    def entries(self, process):
+        return json.loads(process.request("GET", "/-/sim/journal").body)
+
+    def overtakes(self, process):
+        """Sends a request when the simulator has read another one. True if the journal has the
+        second one first."""
+        first, second = process.connect(), process.connect()
+        for connection in first, second:
+            process.request("GET", "/-/sim/status", connection=connection)
+        process.request("DELETE", "/-/sim/journal")
+        first.request("GET", "/api/v4/version?first")
+        # The answer shows that the simulator has been through its connections since.
+        process.request("GET", "/-/sim/status", connection=second)
+        second.request("GET", "/api/v4/version?second")
+        for connection in first, second:
+            connection.getresponse().read()
+            connection.close()
+        return self.entries(process)[0]["path"].endswith("second")
+
+    def test_jitter_lets_requests_overtake_each_other_before_they_are_recorded(self):
+        process = self.start("--jitter", "50")
+        self.assertTrue(any(self.overtakes(process) for _ in range(200)))
+        self.assertFalse(all(self.overtakes(process) for _ in range(200)))
+
+    def test_the_environment_switches_jitter_on(self):
+        process = self.start(GITLAB_SIM_JITTER="50", GITLAB_SIM_JITTER_SEED="1")
+        self.assertTrue(any(self.overtakes(process) for _ in range(200)))
+
+    def test_without_jitter_requests_are_recorded_as_they_arrive(self):
+        process = self.start()
+        self.assertFalse(any(self.overtakes(process) for _ in range(20)))
+
+    def test_a_reset_does_not_end_jitter(self):
+        process = self.start("--jitter", "50")
+        process.simctl("reset")
+        self.assertTrue(any(self.overtakes(process) for _ in range(200)))
+
+    def test_a_seed_makes_the_waits_of_jitter_repeatable(self):
+        draw, again, other = (jitter(30, seed) for seed in ("1", "1", "2"))
+        drawn = [draw() for _ in range(100)]
+        self.assertEqual([again() for _ in range(100)], drawn)
+        self.assertNotEqual([other() for _ in range(100)], drawn)
+        self.assertTrue(all(0 <= seconds <= 0.03 for seconds in drawn))
+
+
 class Simctl(FaultTest):
     def test_simctl_changes_and_shows_tokens(self):
         simctl = self.sim.simctl
@@ -482,7 +534,8 @@ class Server(unittest.TestCase):
             process.terminate()
 
     def test_wrong_arguments_are_refused(self):
-        for arguments in (["--gitlab-version", "x"], ["--prefix", "gitlab/"], ["--tls-key", "k"]):
+        for arguments in (["--gitlab-version", "x"], ["--prefix", "gitlab/"], ["--tls-key", "k"],
+                          ["--jitter", "-1"], ["--jitter", "10001"], ["--jitter", "x"]):
             result = subprocess.run(
                 [str(Path(__file__).resolve().parent.parent / "gitlab-sim"), *arguments],
                 stderr=subprocess.DEVNULL)

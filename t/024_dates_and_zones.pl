@@ -428,9 +428,6 @@ sub test_what_is_asked
 		[ 'SELECT count(*) FROM T WHERE user_id = 2 AND active', '/self ?user_id=2&state=active&per_page=1&page=1',
 			'/self ?user_id=2&revoked=false' ],
 		[ 'SELECT count(*) FROM T WHERE NOT active', '/self ?state=inactive&per_page=1&page=1', '/self ' ],
-		# one question for all
-		[ 'SELECT id FROM T WHERE user_id IN (10, 11, 12) AND active',
-			'?user_id=10&state=active ?user_id=11&state=active ?user_id=12&state=active /self', undef ],
 		# GitLab need not be asked
 		[ 'SELECT id FROM T WHERE id = 5 AND active', '/5', '/5' ],
 		[ 'SELECT id FROM T WHERE user_id = 999 AND active', '?user_id=999&state=active', '?user_id=999&state=active' ],
@@ -463,6 +460,14 @@ sub test_what_is_asked
 			is(asked_anew($_->[0], 0), $_->[$column], "requests in $zone, which nobody knows: $_->[0]");
 		}
 		is(asked_anew($_->[0], 1), $_->[$column], "requests in $zone, which is known: $_->[0]") foreach @known;
+
+		# Three lists are under way at a time, and GitLab may see them in any order.
+		my $several = 'SELECT id FROM T WHERE user_id IN (10, 11, 12) AND active';
+
+		is(join(' ', sort split / /, asked_anew($several, 0)),
+			'/self ?user_id=10&state=active ?user_id=11&state=active ?user_id=12&state=active',
+			"one request asks for the zone of several lists, which nobody knows: $several")
+		  if $zone eq 'UTC';
 	}
 	return;
 }

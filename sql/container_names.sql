@@ -41,7 +41,9 @@ SELECT outcome($$INSERT INTO gitlab_project_variables (project, key, value) VALU
 INSERT INTO gitlab_instance_variables (key, value, masked) VALUES ('INSTANCE', 'abcdefgh12', true) RETURNING *;
 INSERT INTO gitlab_instance_variables (key, value) VALUES ('OTHER', 'other') RETURNING hidden, description;
 SELECT key, value, masked FROM gitlab_instance_variables ORDER BY key;
+\! test/gitlab_sim/simctl journal --clear
 SELECT key, raw FROM gitlab_instance_variables WHERE key IN ('INSTANCE', 'NONE');
+\! test/gitlab_sim/simctl journal --clear --sort
 SELECT count(*) FROM gitlab_instance_variables;
 BEGIN;
 UPDATE gitlab_instance_variables SET value = 'abcdefgh34' WHERE key = 'INSTANCE';
@@ -49,8 +51,11 @@ DELETE FROM gitlab_instance_variables WHERE key = 'OTHER';
 INSERT INTO gitlab_instance_variables (key, value) VALUES ('THIRD', 'third');
 SELECT key, value FROM gitlab_instance_variables ORDER BY key;
 SELECT outcome($$INSERT INTO gitlab_instance_variables (key, value) VALUES ('THIRD', 'again')$$);
+\! test/gitlab_sim/simctl journal --clear
+-- The commit reads them side by side, and writes them one after the other.
 COMMIT;
-\! test/gitlab_sim/simctl journal
+\! test/gitlab_sim/simctl journal --method GET --sort
+\! test/gitlab_sim/simctl journal --clear | grep -v ^GET
 -- A commit that fails puts them back.
 \! test/gitlab_sim/simctl fault POST admin/ci/variables status status=400
 BEGIN;

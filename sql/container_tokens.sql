@@ -85,7 +85,7 @@ SET enable_material = off;
 :clear
 SELECT w.user_id, w.name, t.id FROM wanted w
 	LEFT JOIN gitlab_group_service_account_tokens t ON t.group_path = 'acme' AND t.user_id IN (7, 8) AND t.id > w.user_id;
-\! test/gitlab_sim/simctl journal
+\! test/gitlab_sim/simctl journal --sort
 RESET enable_material;
 -- A statement keeps no more of them than work_mem allows.
 SET work_mem = '64kB';

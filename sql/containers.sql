@@ -42,7 +42,9 @@ SELECT count(*) FROM gitlab_project_variables
 :clear
 SELECT id, user_id, name, scopes, active, token FROM gitlab_impersonation_tokens
 	WHERE user_id = 2;
+\! test/gitlab_sim/simctl journal --clear
 SELECT id FROM gitlab_impersonation_tokens WHERE user_id IN (2, 8) AND id = 8;
+\! test/gitlab_sim/simctl journal --clear --sort
 SELECT count(*) FROM gitlab_impersonation_tokens WHERE user_id = 2;
 SELECT u.username, t.id FROM gitlab_users u JOIN gitlab_impersonation_tokens t ON t.user_id = u.id
 	WHERE u.username = 'alice';

@@ -9,7 +9,9 @@
 SELECT id, path, name, group_path, visibility, created_at, web_url FROM gitlab_projects ORDER BY id;
 SELECT path, archived FROM gitlab_projects ORDER BY path COLLATE "C";
 SELECT id, path, name, parent_id, visibility, archived, web_url FROM gitlab_groups ORDER BY id;
+\! test/gitlab_sim/simctl journal --clear
 SELECT path FROM gitlab_groups WHERE id IN (2, 99);
+\! test/gitlab_sim/simctl journal --clear --sort
 SELECT path, archived FROM gitlab_projects WHERE id = 1;
 SELECT count(*) FROM gitlab_groups;
 \! test/gitlab_sim/simctl journal

@@ -4,6 +4,8 @@
 \pset null '(null)'
 \set clear '\\! test/gitlab_sim/simctl journal --clear >/dev/null'
 \set journal '\\! test/gitlab_sim/simctl journal --clear | grep -v " /api/v4/personal_access_tokens/self " | sed -E "s/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g"'
+-- Requests that are under way at a time arrive in any order.
+\set journal_sorted '\\! test/gitlab_sim/simctl journal --clear --sort | grep -v " /api/v4/personal_access_tokens/self " | sed -E "s/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g"'
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice');
 
 -- INSERT: the row is GitLab's, with what it is in.
@@ -57,8 +59,9 @@ DELETE FROM gitlab_project_access_tokens WHERE project = '1' AND name = 'least' 
 SELECT id, active, revoked FROM gitlab_project_access_tokens WHERE project = 'acme/app' AND name = 'least';
 DELETE FROM gitlab_group_access_tokens WHERE group_path = 'acme' AND name = 'of the group' RETURNING access_level;
 \! test/gitlab_sim/simctl journal --method DELETE
-COMMIT;
 :journal
+COMMIT;
+:journal_sorted
 
 -- UPDATE: GitLab's own rotation by default, which keeps the bot and its level.
 UPDATE gitlab_project_access_tokens SET expires_at = current_date + 60 WHERE project = 'acme/app';
@@ -106,15 +109,17 @@ BEGIN;
 UPDATE gitlab_group_service_account_tokens SET expires_at = current_date + 90
 	WHERE group_path = 'acme' AND user_id = 7 AND name LIKE 'deploy %' AND active
 	RETURNING user_id, name, scopes, expires_at = current_date + 90 AS as_asked;
-SELECT name, active FROM gitlab_group_service_account_tokens WHERE group_path = 'acme' AND user_id = 7 AND name LIKE 'deploy %' ORDER BY id;
-COMMIT;
+:journal_sorted
+SELECT name, active FROM gitlab_group_service_account_tokens WHERE group_path = 'acme' AND user_id = 7 AND name LIKE 'deploy %' ORDER BY name, active;
 :journal
+COMMIT;
+:journal_sorted
 ALTER FOREIGN TABLE gitlab_group_service_account_tokens OPTIONS (ADD rotation 'native');
-SELECT max(id) AS last FROM gitlab_group_service_account_tokens WHERE group_path = 'acme' AND user_id = 7 \gset
+SELECT id AS last FROM gitlab_group_service_account_tokens WHERE group_path = 'acme' AND user_id = 7 AND name = 'deploy 2' AND active \gset
 :clear
 UPDATE gitlab_group_service_account_tokens SET expires_at = current_date + 91 WHERE group_path = 'acme' AND user_id = 7 AND id = :last
 	RETURNING group_path, user_id, name;
-:journal
+\! test/gitlab_sim/simctl journal --clear | sed -E 's/[0-9]{4}-[0-9]{2}-[0-9]{2}/DATE/g; s,/(29|30)/,/ID/,'
 
 -- Impersonation tokens, for administrators
 ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin');
@@ -135,8 +140,10 @@ ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-
 :clear
 UPDATE gitlab_group_credentials SET expires_at = current_date + 9 WHERE group_path = 'acme' AND kind = 'personal' AND id = 12
 	RETURNING group_path, kind, user_id, name;
+:journal
 UPDATE gitlab_group_credentials SET expires_at = current_date + 9 WHERE group_path = 'acme' AND id = 10
 	RETURNING kind, user_id, name, access_level;
+:journal_sorted
 DELETE FROM gitlab_group_credentials WHERE group_path = 'acme' AND kind = 'personal' AND name = 'service account' RETURNING id;
 :journal
 ALTER FOREIGN TABLE gitlab_group_credentials OPTIONS (ADD rotation 'transactional');

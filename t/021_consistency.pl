@@ -377,6 +377,20 @@ sub test_above_the_limit
 			}
 			is(join("\n", @wrong), '', "$schema, no totals: no list of $where is wrong");
 		}
+
+		# A row enters at the front after the third page, which overtakes the second one
+		# if both are under way: the second would show what the first has shown, and not
+		# its own last row.
+		fresh();
+		$sim->control('POST', 'settings', undef, { count_limit => 10 });
+		my $list = "SELECT id FROM $schema.gitlab_personal_access_tokens WHERE last_used_at > '2024-03-01'";
+		my $before = ids_of($list);
+		$sim->fault('GET', 'page=2$', 'stall', seconds => 0.5);
+		hook('page=3$', 1, { use => 2 });
+		my %read = map { $_ => 1 } split /,/, ids_of($list);
+
+		is(join(',', grep { !$read{$_} } split /,/, $before), '',
+			"$schema, no totals: a row that enters while the second page is under way pushes none out of sight");
 	}
 	return;
 }

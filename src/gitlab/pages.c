@@ -237,8 +237,12 @@ send_ahead(Pages *pages, int64 step)
 	bool		expected = !pages->mending && step <= expected_steps(pages);
 	int64		until = step;
 
-	/* nobody knows yet whether more than the first page will be asked for */
-	if (!pages->keyset && (step > 1 || pages->mending))
+	/*
+	 * Nobody knows yet whether more than the first page will be asked for.
+	 * Where no total shows that a row has entered the list, no page may
+	 * overtake the one before it, which would push a row out of sight.
+	 */
+	if (!pages->keyset && !pages->reads_on && (step > 1 || pages->mending))
 		until = step + pages->steps.concurrency - 1;
 	if (expected)
 		until = Min(until, expected_steps(pages));

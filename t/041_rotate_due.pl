@@ -630,7 +630,10 @@ like(sql(q{
 my $log = slurp_file($node->logfile);
 
 like($log, qr/gitlab_pat_identify/, 'the statements of the job are in the log');
-my %leaked = map { $_ => 1 } grep { length && index($log, $_) >= 0 } @secrets;
+# one pass through the log, which is long, for all secrets at once
+my %secret = map { $_ => 1 } grep { length } @secrets;
+my $any_secret = join '|', map { quotemeta } sort { length $b <=> length $a } keys %secret;
+my %leaked = map { $_ => 1 } $log =~ /($any_secret)/g;
 is(join(' ', grep { !/^glpat-(?:job|other)-/ } sort keys %leaked), '', 'no secret that GitLab has made is in the log');
 is(join(' ', grep { /^glpat-(?:job|other)-/ } sort keys %leaked), '', 'no secret of a variable is in the log');
 is(sql('SELECT 1'), 1, 'the cluster lives');

@@ -185,8 +185,8 @@ END
 $body$;
 
 -- Returns what the log says about a token: the last success, the attempt that has no
--- end yet, the tokens that this job has created, those that it was to revoke, and
--- those that were left over.
+-- end yet, the tokens that this job has created, those that it was to revoke, those
+-- that it keeps for an overlap, and those that were left over.
 CREATE FUNCTION gitlab_pat_rotate_due_history(settings jsonb, token jsonb)
 RETURNS jsonb LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
@@ -219,6 +219,8 @@ BEGIN
 			'replaced', (SELECT coalesce(jsonb_agg(DISTINCT old_id), '[]') FROM entry
 				WHERE outcome = 'rotated' AND old_id IS NOT NULL
 					AND (revoke_after IS NULL OR revoke_after <= $4)),
+			'kept', (SELECT coalesce(jsonb_agg(DISTINCT old_id), '[]') FROM entry
+				WHERE outcome = 'rotated' AND revoke_after > $4),
 			'unknown', (SELECT coalesce(jsonb_agg(DISTINCT old_id), '[]') FROM entry WHERE outcome = 'unknown'),
 			'left_over', (SELECT coalesce(jsonb_agg(DISTINCT old_id), '[]') FROM entry
 				WHERE outcome = 'left over' AND NOT EXISTS (SELECT FROM entry gone
@@ -402,7 +404,7 @@ BEGIN
 		made := made || known;
 	END IF;
 	SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO left_over FROM unnest(active) id
-		WHERE id <> ALL (held)
+		WHERE id <> ALL (held) AND NOT history->'kept' @> to_jsonb(id)
 			AND ((id = ANY (made) AND id IS DISTINCT FROM (history->>'delivered')::bigint)
 				OR history->'replaced' @> to_jsonb(id) OR history->'left_over' @> to_jsonb(id));
 

@@ -170,7 +170,10 @@ BEGIN
 					count(*) OVER (PARTITION BY container, owner) > 1 AS has_neighbours,
 					jsonb_agg(jsonb_build_object('project', project, 'group_path', group_path,
 						'variable', variable, 'scope', scope, 'place', place) ORDER BY address)
-						FILTER (WHERE n = 1) AS places
+						FILTER (WHERE n = 1) AS places,
+					-- the foreign tables of its places, by the columns that tell one row from another
+					jsonb_strip_nulls(jsonb_build_object('project', CASE WHEN count(project) > 0 THEN $1->>'variables' END,
+						'group_path', CASE WHEN count(group_path) > 0 THEN $1->>'group_variables' END)) AS tables
 				FROM (SELECT *, row_number() OVER (PARTITION BY container, owner, token_name, address) AS n FROM place) AS p
 				GROUP BY container, owner, token_name) AS token)$query$, delivery)
 		INTO claims, tokens USING settings, numbers;
@@ -237,17 +240,17 @@ $body$;
 
 -- The tokens of that name and owner, revoked ones included, as GitLab has them; or,
 -- for a token without a name, the first hundred of the owner's that are active.
-CREATE FUNCTION gitlab_pat_rotate_due_namesakes(settings jsonb, token jsonb, user_id bigint)
+CREATE FUNCTION gitlab_pat_rotate_due_namesakes(settings jsonb, token jsonb)
 RETURNS jsonb LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
 	namesakes jsonb;
 BEGIN
-	EXECUTE format('SELECT jsonb_agg(to_jsonb(t) ORDER BY t.id) FROM (SELECT * FROM %s t WHERE %s %s %s) AS t',
+	EXECUTE format('SELECT jsonb_agg(to_jsonb(t) ORDER BY t.id) FROM (SELECT * FROM %s t WHERE %s %s %s %s) AS t',
 		settings->>'tokens',
-		CASE WHEN user_id IS NOT NULL THEN 't.user_id = $1 AND ' END,
-		't.' || (settings->>'container_column') || ' = $3 AND ',
-		CASE WHEN token ? 'token_name' THEN 't.name = $2' ELSE 't.active LIMIT 100' END)
-		INTO namesakes USING user_id, token->>'token_name', token->>'container';
+		CASE WHEN token ? 'token_name' THEN 't.name = $1->>''token_name''' ELSE 't.active' END,
+		settings->>'in_container', CASE WHEN token->>'user_id' IS NOT NULL THEN settings->>'of_user' END,
+		CASE WHEN NOT token ? 'token_name' THEN 'LIMIT 100' END)
+		INTO namesakes USING token;
 	RETURN coalesce(namesakes, '[]');
 END
 $body$;
@@ -259,13 +262,11 @@ $body$;
 CREATE FUNCTION gitlab_pat_rotate_due_places(settings jsonb, token jsonb)
 RETURNS jsonb LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
-	kind text;
+	kind text; variables text;
 	found jsonb;
 	places jsonb := '[]';
 BEGIN
-	FOREACH kind IN ARRAY '{project,group_path}'::text[] LOOP
-		CONTINUE WHEN NOT EXISTS (SELECT FROM jsonb_array_elements(token->'places') p
-			WHERE p->>kind IS NOT NULL);
+	FOR kind, variables IN SELECT * FROM jsonb_each_text(token->'tables') LOOP
 		EXECUTE format($query$
 			SELECT jsonb_agg(jsonb_build_object('place', p.place, 'path', p.path,
 				'found', v.key IS NOT NULL, 'hidden', v.value IS NULL,
@@ -285,9 +286,7 @@ BEGIN
 						WHERE l.fingerprint = c.fingerprint AND l.new_id IS NOT NULL
 						ORDER BY l.at DESC LIMIT 1) AS known
 				FROM (SELECT left(encode(sha256(convert_to(v.value, 'UTF8')), 'hex'), 16)) c (fingerprint)) f$query$,
-			kind,
-			CASE kind WHEN 'project' THEN settings->>'variables' ELSE settings->>'group_variables' END,
-			settings->>'log', settings->>'schema')
+			kind, variables, settings->>'log', settings->>'schema')
 			INTO found USING token->'places', settings->>'server';
 		places := places || coalesce(found, '[]');
 	END LOOP;
@@ -337,6 +336,7 @@ BEGIN
 				replace(owner->>'state', '_', ' ')),
 			HINT = format('INSERT a token for another user, and name that user in %s.', settings->>'deliveries');
 	END IF;
+	token := token || jsonb_build_object('user_id', owner->'id');
 	EXECUTE settings->>'history' INTO history USING settings, token;
 	-- Several tokens of one owner take one list, which is asked for anew before it is
 	-- ten seconds old.  It lacks what may be left of an attempt, and is not a last look.
@@ -345,8 +345,7 @@ BEGIN
 		listed := token->'listed';
 		IF ((listed->>'at')::timestamptz > clock_timestamp() - interval '10 seconds') IS NOT TRUE THEN
 			listed := jsonb_build_object('at', clock_timestamp());
-			EXECUTE settings->>'namesakes' INTO namesakes
-				USING settings, token - 'token_name', (owner->>'id')::bigint;
+			EXECUTE settings->>'namesakes' INTO namesakes USING settings, token - 'token_name';
 			listed := listed || jsonb_build_object('tokens', namesakes);
 		END IF;
 	END IF;
@@ -354,7 +353,7 @@ BEGIN
 		SELECT coalesce(jsonb_agg(t), '[]') INTO namesakes
 			FROM jsonb_array_elements(listed->'tokens') t WHERE t->'name' = token->'token_name';
 	ELSE
-		EXECUTE settings->>'namesakes' INTO namesakes USING settings, token, (owner->>'id')::bigint;
+		EXECUTE settings->>'namesakes' INTO namesakes USING settings, token;
 	END IF;
 	EXECUTE settings->>'places' INTO places USING settings, token;
 	SELECT string_agg(p->>'place', ', ') INTO missing
@@ -460,7 +459,7 @@ BEGIN
 		END IF;
 	END IF;
 
-	RETURN jsonb_build_object('called', called, 'user', owner, 'user_id', owner->'id', 'history', history,
+	RETURN jsonb_build_object('called', called, 'user', owner, 'history', history,
 		'listed', listed, 'active', active, 'base', base, 'reason', reason,
 		'places', places,
 		'uncertain', EXISTS (SELECT FROM jsonb_array_elements(places) p
@@ -486,7 +485,7 @@ RETURNS bigint LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
 	written text := '';
 	counted text := '0';
-	kind text;
+	kind text; variables text;
 	revoke_after timestamptz;
 	id bigint;
 BEGIN
@@ -495,42 +494,36 @@ BEGIN
 	END IF;
 	-- "keep_old" decides about the old token, and not what the session or the role has set
 	PERFORM set_config('gitlab_pat_fdw.keep_replaced', CASE WHEN revoke_after IS NULL THEN 'off' ELSE 'on' END, true);
-	FOREACH kind IN ARRAY '{project,group_path}'::text[] LOOP
-		CONTINUE WHEN NOT EXISTS (SELECT FROM jsonb_array_elements(token->'places') p
-			WHERE p->>kind IS NOT NULL);
+	FOR kind, variables IN SELECT * FROM jsonb_each_text(token->'tables') LOOP
 		written := written || format($query$,
 			in_%1$s AS (
 				UPDATE %2$s v SET value = tried.token
 				FROM tried, (SELECT p->>%1$L AS path, p->>'variable' AS variable, p->>'scope' AS scope
 					FROM jsonb_array_elements($4) p WHERE p->>%1$L IS NOT NULL) p
 				WHERE v.%1$I = p.path AND v.key = p.variable AND v.environment_scope = p.scope
-				RETURNING 1)$query$, kind,
-			CASE kind WHEN 'project' THEN settings->>'variables' ELSE settings->>'group_variables' END);
+				RETURNING 1)$query$, kind, variables);
 		counted := counted || format(' + (SELECT count(*) FROM in_%s)', kind);
 	END LOOP;
 	EXECUTE format($query$
 		WITH new AS (
-			UPDATE %1$s t SET expires_at = $1 WHERE t.id = $2 %2$s RETURNING t.id, t.token),
+			UPDATE %1$s t SET expires_at = $3 WHERE t.id = $2 %2$s RETURNING t.id, t.token),
 		tried AS (
-			SELECT new.id, new.token FROM new, %8$s.gitlab_pat_identify($3::name, new.token) i
+			SELECT new.id, new.token FROM new, %8$s.gitlab_pat_identify($5::name, new.token) i
 			WHERE i.id = new.id AND i.active)
 		%3$s
 		INSERT INTO %4$s (at, owner, token_name, old_id, new_id, outcome, message, fingerprint, revoke_after%5$s)
-		SELECT clock_timestamp(), $5, $6, $2, tried.id, 'rotated', $7,
-			left(encode(sha256(convert_to(tried.token, 'UTF8')), 'hex'), 16), $8%6$s
+		SELECT clock_timestamp(), coalesce($1->>'owner', ''), $1->>'token_name', $2, tried.id, 'rotated', $6,
+			left(encode(sha256(convert_to(tried.token, 'UTF8')), 'hex'), 16), $7%6$s
 		FROM tried WHERE %7$s = jsonb_array_length($4)
 		RETURNING new_id$query$,
-		settings->>'tokens',
-		concat('AND t.' || (settings->>'container_column') || ' = $9',
-			CASE WHEN settings ? 'container_column' AND seen->>'user_id' IS NOT NULL THEN ' AND t.user_id = $10' END),
-		written, settings->>'log',
-		CASE WHEN settings ? 'container_column' THEN ', token_container' END,
-		CASE WHEN settings ? 'container_column' THEN ', $9' END, counted, settings->>'schema')
+		settings->>'tokens', concat(settings->>'in_container', CASE WHEN token->>'user_id' IS NOT NULL THEN settings->>'also_of_user' END),
+		written, settings->>'log', CASE WHEN settings ? 'container_column' THEN ', token_container' END,
+		CASE WHEN settings ? 'container_column' THEN ', $1->>''container''' END, counted, settings->>'schema')
 		INTO id
-		USING (settings->>'today')::date + (token->>'lifetime')::integer, (seen->>'base')::bigint,
-			settings->>'server', token->'places', coalesce(token->>'owner', ''), token->>'token_name',
+		USING token, (seen->>'base')::bigint, (settings->>'today')::date + (token->>'lifetime')::integer,
+			token->'places', settings->>'server',
 			(SELECT 'delivered to ' || string_agg(p->>'place', ', ') FROM jsonb_array_elements(token->'places') p),
-			revoke_after, token->>'container', (seen->>'user_id')::bigint;
+			revoke_after;
 	IF id IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
 			MESSAGE = format('could not deliver the new token in place of %s', seen->>'base'),
@@ -546,25 +539,22 @@ $body$;
 CREATE FUNCTION gitlab_pat_rotate_due_rehearse(settings jsonb, token jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
-	kind text;
+	kind text; variables text;
 BEGIN
-	FOREACH kind IN ARRAY '{project,group_path}'::text[] LOOP
-		CONTINUE WHEN NOT EXISTS (SELECT FROM jsonb_array_elements(token->'places') p
-			WHERE p->>kind IS NOT NULL);
+	FOR kind, variables IN SELECT * FROM jsonb_each_text(token->'tables') LOOP
 		EXECUTE format($query$
 			UPDATE %2$s v SET value = v.value
 			FROM (SELECT p->>%1$L AS path, p->>'variable' AS variable, p->>'scope' AS scope
 				FROM jsonb_array_elements($1) p WHERE p->>%1$L IS NOT NULL) p
 			WHERE v.%1$I = p.path AND v.key = p.variable AND v.environment_scope = p.scope
-				AND v.value IS NOT NULL$query$, kind,
-			CASE kind WHEN 'project' THEN settings->>'variables' ELSE settings->>'group_variables' END)
+				AND v.value IS NOT NULL$query$, kind, variables)
 			USING token->'places';
 	END LOOP;
 END
 $body$;
 
 -- Revokes what is left over, and commits.
-CREATE PROCEDURE gitlab_pat_rotate_due_revoke(settings jsonb, token jsonb, user_id bigint, id bigint)
+CREATE PROCEDURE gitlab_pat_rotate_due_revoke(settings jsonb, token jsonb, id bigint)
 LANGUAGE plpgsql AS $body$
 DECLARE
 	state text; message text; detail text; hint text;
@@ -572,10 +562,9 @@ DECLARE
 BEGIN
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	BEGIN
-		EXECUTE format('DELETE FROM %s t WHERE t.id = $1 %s %s', settings->>'tokens',
-			'AND t.' || (settings->>'container_column') || ' = $2',
-			CASE WHEN settings ? 'container_column' AND user_id IS NOT NULL THEN 'AND t.user_id = $3' END)
-			USING id, token->>'container', user_id;
+		EXECUTE format('DELETE FROM %s t WHERE t.id = $2 %s %s', settings->>'tokens', settings->>'in_container',
+			CASE WHEN token->>'user_id' IS NOT NULL THEN settings->>'also_of_user' END)
+			USING token, id;
 		EXECUTE settings->>'note' USING token, id, NULL::bigint, 'revoked', 'it was left over', NULL::text;
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
@@ -719,10 +708,10 @@ BEGIN
 	BEGIN
 		EXECUTE format($query$
 			SELECT array_agg(new.id ORDER BY new.id)
-			FROM jsonb_to_recordset(%s.gitlab_pat_rotate_due_namesakes($1, $2, $3))
+			FROM jsonb_to_recordset(%s.gitlab_pat_rotate_due_namesakes($1, $2))
 					AS new (id bigint, active boolean, expires_at date)
-			WHERE new.active AND new.expires_at = $5 AND NOT $4->'active' @> to_jsonb(new.id)$query$, settings->>'schema')
-			INTO extra USING settings, token, (seen->>'user_id')::bigint, seen, ending;
+			WHERE new.active AND new.expires_at = $4 AND NOT $3->'active' @> to_jsonb(new.id)$query$, settings->>'schema')
+			INTO extra USING settings, token, seen, ending;
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
 		EXECUTE settings->>'words' INTO message USING state, message, ''::text, ''::text;
@@ -749,7 +738,7 @@ DECLARE
 	dry_run boolean;
 	called text;
 	seen jsonb;
-	user_id bigint; id bigint; new_id bigint;
+	id bigint; new_id bigint;
 	problem text;
 	smooth boolean;
 	state text; message text; detail text; hint text;
@@ -773,7 +762,7 @@ BEGIN
 		-- what a place was found to hold changes what is left over
 		EXIT WHEN jsonb_array_length(seen->'won') = 0;
 	END LOOP;
-	token := token - 'listed';
+	token := token - 'listed' || jsonb_build_object('user_id', seen->'user'->'id');
 	result := result || jsonb_build_object('user', seen->'user', 'listed', seen->'listed',
 		'holds', (SELECT jsonb_agg(p->'id') FROM jsonb_array_elements(seen->'places') p));
 	IF problem IS NULL AND settings ? 'verify' THEN
@@ -788,12 +777,11 @@ BEGIN
 		RAISE NOTICE USING MESSAGE = format('token %s, %s, is due', seen->>'base', called),
 			DETAIL = seen->>'reason';
 	ELSIF NOT dry_run AND NOT settings ? 'verify' THEN
-		user_id := seen->>'user_id';
 		-- While nobody knows what a place holds, it may be what is left over.
 		IF NOT (seen->>'uncertain')::boolean THEN
 			FOR id IN SELECT jsonb_array_elements_text(seen->'left_over')::bigint LOOP
 				PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
-				CALL gitlab_pat_rotate_due_revoke(settings, token, user_id, id);
+				CALL gitlab_pat_rotate_due_revoke(settings, token, id);
 				PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 			END LOOP;
 		END IF;
@@ -894,12 +882,16 @@ BEGIN
 	settings := settings || (SELECT jsonb_object_agg(part, format('SELECT %s.gitlab_pat_rotate_due_%s(%s)',
 			settings->>'schema', part, left('$1, $2, $3, $4', 4 * arguments - 2)))
 		FROM unnest('{history,look,places,rehearse,retired,namesakes,remedy,replace,settle,words}'::text[],
-			'{2,2,2,2,2,3,3,3,3,4}'::integer[]) AS p (part, arguments));
+			'{2,2,2,2,2,2,3,3,3,4}'::integer[]) AS p (part, arguments));
 	settings := settings || jsonb_build_object(
 		'began', clock_timestamp(),
 		'today', ((settings->>'now')::timestamptz AT TIME ZONE 'UTC')::date,
 		'call_path', format('pg_catalog, %s, pg_temp', settings->>'schema'),
 		'container_number', format('SELECT %s.gitlab_pat_rotate_due_container($1::name, $2, $3)', settings->>'schema'),
+		-- conditions on a token t of $1: the first two for a list, the first and the last for one that $2 names
+		'in_container', ' AND t.' || (settings->>'container_column') || ' = $1->>''container''',
+		'of_user', ' AND t.user_id = ($1->>''user_id'')::bigint',
+		'also_of_user', CASE WHEN settings ? 'container_column' THEN ' AND t.user_id = ($1->>''user_id'')::bigint' END,
 		'requests', format('SELECT coalesce(sum(requests), 0), coalesce(sum(errors), 0) FROM %s.gitlab_pat_requests()', settings->>'schema'),
 		-- a row of the log: of $1, a token; old_id, new_id, outcome, message and fingerprint
 		'note', format('INSERT INTO %s (at, owner, token_name, old_id, new_id, outcome, message, fingerprint%s)

@@ -88,7 +88,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN concat(format('DELETE FROM %s WHERE id = %s', settings->>'tokens', id),
 	CASE WHEN settings ? 'container_column'
 		THEN format(' AND %s = %L', settings->>'container_column', token->>'container') END,
-	CASE WHEN settings ? 'container_column' AND (settings->>'needs_owner')::boolean
+	CASE WHEN (settings->>'user_in_key')::boolean
 		THEN format(' AND user_id = (SELECT id FROM %s WHERE username = %L)', settings->>'users', token->>'owner') END);
 
 -- The tokens that the table of deliveries names, each with its places, days,
@@ -891,7 +891,8 @@ BEGIN
 		-- conditions on a token t of $1: the first two for a list, the first and the last for one that $2 names
 		'in_container', ' AND t.' || (settings->>'container_column') || ' = $1->>''container''',
 		'of_user', ' AND t.user_id = ($1->>''user_id'')::bigint',
-		'also_of_user', CASE WHEN settings ? 'container_column' THEN ' AND t.user_id = ($1->>''user_id'')::bigint' END,
+		'also_of_user', CASE WHEN settings ? 'container_column' OR (settings->>'user_in_key')::boolean
+			THEN ' AND t.user_id = ($1->>''user_id'')::bigint' END,
 		'requests', format('SELECT coalesce(sum(requests), 0), coalesce(sum(errors), 0) FROM %s.gitlab_pat_requests()', settings->>'schema'),
 		-- a row of the log: of $1, a token; old_id, new_id, outcome, message and fingerprint
 		'note', format('INSERT INTO %s (at, owner, token_name, old_id, new_id, outcome, message, fingerprint%s)

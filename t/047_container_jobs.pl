@@ -1,6 +1,7 @@
 # gitlab_pat_rotate_due() by a group's Owner on gitlab.com, who is no administrator:
 # tokens of projects, groups and service accounts are rotated, delivered and kept for
 # an overlap; a later run ends what a fault has left; a dry run tells the truth.
+# An administrator's job does the same with impersonation tokens.
 
 use strict;
 use warnings FATAL => 'all';
@@ -199,6 +200,53 @@ foreach (@tables)
 	like(run_job(', dry_run => true'), qr/there is no active token "none"/, "$table: a dry run tells of a token that is not there");
 	is(writes(), 0, "$table: dry runs change nothing");
 }
+
+# Impersonation tokens are in no project or group.  GitLab has them by their owners.
+sub set_stage_of_impersonation
+{
+	$table = 'gitlab_impersonation_tokens';
+	$sim->reset(dates => 'today');
+	sql('TRUNCATE deliveries, rotations');
+	($first, my $secret) = split / /, sql(qq{
+		INSERT INTO $table (user_id, name, scopes, expires_at)
+		VALUES (2, 'job', '{api}', '@{[ day(9) ]}') RETURNING id || ' ' || token});
+	$sim->variable_set(project => 'acme/web', key => 'JOB', value => $secret);
+	$sim->variable_set(group => 'acme', key => 'JOB', value => $secret);
+	sql(q{INSERT INTO deliveries (owner, token_name, project, group_path, variable) VALUES
+		('alice', 'job', 'acme/web', NULL, 'JOB'), ('alice', 'job', NULL, 'acme', 'JOB')});
+	$sim->clear_journal;
+	return;
+}
+
+sql(q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
+set_stage_of_impersonation();
+is(run_job(', dry_run => true'), '1|0|0', "$table: a dry run tells that the token is due");
+is(writes(), 0, "$table: a dry run changes nothing");
+is(run_job(), '1|0|0', "$table: the token is rotated and delivered");
+is($sim->token_state($first), 'revoked', "$table: the old token does not work");
+is(sql(qq{SELECT count(*) FROM $table WHERE user_id = 2 AND active AND name = 'job'}), 1,
+	"$table: the new token is an impersonation token");
+is_repaired('after a night without faults');
+set_stage_of_impersonation();
+is(run_job(q{, keep_old => '2 days'}), '1|0|0', "$table: the token is rotated, and the old one kept");
+$sim->control('POST', 'clock', undef, { advance => 3 * 86400 });
+is(run_job(q{, keep_old => '2 days'}), '0|0|0', "$table: a later run ends the overlap");
+is($sim->token_state($first), 'revoked', "$table: the old token does not work after the overlap");
+foreach my $fault ([ 'PUT', 'groups/acme/variables/JOB', 'status', status => 403, times => 0 ],
+	[ 'POST', 'impersonation_tokens', 'reset', moment => 'after' ])
+{
+	set_stage_of_impersonation();
+	$sim->fault(@$fault);
+	like(run_job(), qr/ERROR:  1 of 1 personal access tokens could not be rotated/, "$table, a failed $fault->[0]: the job fails");
+	is_repaired("a failed $fault->[0]");
+}
+set_stage_of_impersonation();
+$sim->fault('DELETE', 'impersonation_tokens', 'status', status => 502, times => 0);
+is(run_job(), '1|0|1', "$table: a revocation that is refused is counted");
+$sim->clear_faults;
+sql((sql(q{SELECT message FROM rotations WHERE outcome = 'left over'}) =~ /(DELETE .*)/)[0]);
+is($sim->token_state($first), 'revoked', "$table: the statement in the log revokes what is left over");
+is_repaired('a revocation that is refused');
 
 $node->stop;
 done_testing();

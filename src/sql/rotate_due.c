@@ -79,6 +79,7 @@ typedef struct Job
 	const char *container;		/* the column of tokens that names what they
 								 * are in; or NULL */
 	bool		needs_owner;	/* tokens are told apart by their owners */
+	bool		user_in_key;	/* tokens are looked for by their owners only */
 } Job;
 
 /* How deep this session is in calls of the procedure. */
@@ -259,7 +260,7 @@ read_tokens(Job *job)
 		const char *name = resource->containers[i];
 
 		if (strcmp(name, "user_id") == 0)
-			job->needs_owner = true;
+			job->needs_owner = job->user_in_key = true;
 		else if (strcmp(name, "project") == 0 ||
 				 strcmp(name, "group_path") == 0)
 			job->container = name;
@@ -446,6 +447,7 @@ body_settings(FunctionCallInfo fcinfo, const Job *job, const char *schema)
 	append_server(&json, "group_server", job->group_variables);
 	append_text(&json, "container_column", job->container);
 	append_text(&json, "needs_owner", job->needs_owner ? "true" : "false");
+	append_text(&json, "user_in_key", job->user_in_key ? "true" : "false");
 	append_text(&json, "native",
 				job->settings->rotation == ROTATION_NATIVE ? "true" : "false");
 	append_text(&json, "replace_expired",

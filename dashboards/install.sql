@@ -15,8 +15,8 @@
 --   group   the path of a group, for its Owner, who is no administrator: fetched are the
 --           tokens of it and its subgroups, of their projects, and of the service
 --           accounts of the group; none by default
---   rotations  the log of gitlab_pat_rotate_due(), for the view of the tokens that
---           rotations have left over; none by default
+--   rotations  the logs of gitlab_pat_rotate_due(), separated by commas, for the views
+--           of tokens that rotations have left over or could not rotate; none by default
 --   reader  the role that may read the views, and nothing else; it is created if
 --           it doesn't exist: gitlab_dashboard_reader
 
@@ -35,7 +35,8 @@ COMMENT ON SCHEMA gitlab_dashboard IS 'what GitLab said of its tokens at the las
 
 -- Views may have changed their columns.  If there are some of yours on top of
 -- them, this fails, and leaves everything as it was.
-DROP VIEW IF EXISTS gitlab_dashboard.rotations, gitlab_dashboard.leftovers, gitlab_dashboard.jobs, gitlab_dashboard.session_requests,
+DROP VIEW IF EXISTS gitlab_dashboard.rotations, gitlab_dashboard.leftovers,
+  gitlab_dashboard.rotation_log, gitlab_dashboard.jobs, gitlab_dashboard.session_requests,
   gitlab_dashboard.credential, gitlab_dashboard.scopes, gitlab_dashboard.summary,
   gitlab_dashboard.tokens;
 DROP MATERIALIZED VIEW IF EXISTS gitlab_dashboard.fetched_tokens,
@@ -283,45 +284,48 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS
 COMMENT ON VIEW gitlab_dashboard.jobs IS 'the jobs that pg_cron runs in this database';
 
 -- ---------------------------------------------------------------------------
--- What rotations have left over: active tokens that gitlab_pat_rotate_due() has
--- replaced, or has created in vain.  The log may lack the column revoke_after.
+-- What gitlab_pat_rotate_due() has done: a row for each row of its logs.  A log may
+-- lack the columns token_container and revoke_after.
 
-SELECT :'rotations' <> '' AS has_rotations \gset
-\if :has_rotations
-  SELECT :'rotations'::regclass AS rotations \gset
-  CREATE VIEW gitlab_dashboard.leftovers AS
-    SELECT DISTINCT ON (t.id) t.id, t.name, t.user_id, t.username, t.owner_kind, t.owner_url,
-           t.expires_at, l.at AS since,
-           CASE WHEN l.old_id = t.id THEN 'replaced' ELSE 'created in vain' END AS reason
-    FROM gitlab_dashboard.tokens t
-    JOIN :rotations l ON (l.outcome IN ('rotated', 'left over') AND l.old_id = t.id)
-      OR (l.outcome = 'failed' AND l.new_id = t.id)
-    WHERE t.state = 'active'
-      -- an overlap that was asked for
-      AND coalesce((to_jsonb(l) ->> 'revoke_after')::timestamptz < now(), true)
-      -- a later run has taken it for the one that is in place
-      AND NOT EXISTS (SELECT FROM :rotations a
-                      WHERE (a.outcome = 'rotated' AND a.new_id = t.id AND a.at >= l.at)
-                        OR (a.outcome = 'in use' AND a.old_id = t.id AND a.at >= l.at))
-    ORDER BY t.id, l.at DESC;
-  -- Why is in the log, for whoever may read it.
-  CREATE VIEW gitlab_dashboard.rotations AS
-    SELECT owner, token_name, max(at) FILTER (WHERE outcome = 'rotated') AS last_delivered,
-           max(at) FILTER (WHERE outcome = 'failed') AS last_failed,
-           coalesce(max(at) FILTER (WHERE outcome = 'failed') > now() - interval '2 days'
-             AND max(at) FILTER (WHERE outcome = 'failed')
-               > coalesce(max(at) FILTER (WHERE outcome = 'rotated'), '-infinity'), false) AS is_failing
-    FROM :rotations GROUP BY owner, token_name;
-\else
-  CREATE VIEW gitlab_dashboard.rotations AS
-    SELECT NULL::text AS owner, NULL::text AS token_name, NULL::timestamptz AS last_delivered,
-           NULL::timestamptz AS last_failed, NULL::boolean AS is_failing
-    WHERE false;
-  CREATE VIEW gitlab_dashboard.leftovers AS
-    SELECT id, name, user_id, username, owner_kind, owner_url, expires_at,
-           NULL::timestamptz AS since, NULL::text AS reason
-    FROM gitlab_dashboard.tokens WHERE false;
-\endif
+SELECT coalesce(
+  (SELECT string_agg(format($$
+     SELECT %1$L AS log, l.at, l.owner, to_jsonb(l) ->> 'token_container' AS token_container, l.token_name,
+            l.old_id, l.new_id, l.outcome, l.message, (to_jsonb(l) ->> 'revoke_after')::timestamptz AS revoke_after
+     FROM %1$s l$$, trim(log)::regclass), ' UNION ALL ' ORDER BY position)
+   FROM regexp_split_to_table(nullif(trim(:'rotations'), ''), ',') WITH ORDINALITY AS logs (log, position)),
+  $$SELECT NULL::text AS log, NULL::timestamptz AS at, NULL::text AS owner, NULL::text AS token_container,
+           NULL::text AS token_name, NULL::bigint AS old_id, NULL::bigint AS new_id, NULL::text AS outcome,
+           NULL::text AS message, NULL::timestamptz AS revoke_after
+    WHERE false$$) AS rotation_logs \gset
+CREATE VIEW gitlab_dashboard.rotation_log AS :rotation_logs;
+COMMENT ON VIEW gitlab_dashboard.rotation_log IS 'all logs of gitlab_pat_rotate_due() that install.sql knows';
+
+-- Active tokens that a rotation has replaced, or has created before it failed.
+CREATE VIEW gitlab_dashboard.leftovers AS
+  SELECT DISTINCT ON (t.id) t.id, t.name, t.user_id, t.username, t.owner_kind, t.owner_url,
+         t.expires_at, l.at AS since,
+         CASE WHEN l.old_id = t.id THEN 'replaced' ELSE 'created in vain' END AS reason
+  FROM gitlab_dashboard.tokens t
+  JOIN gitlab_dashboard.rotation_log l ON (l.outcome IN ('rotated', 'left over') AND l.old_id = t.id)
+    OR (l.outcome = 'failed' AND l.new_id = t.id)
+  WHERE t.state = 'active'
+    -- an overlap that was asked for
+    AND coalesce(l.revoke_after < now(), true)
+    -- a later run has taken it for the one that is in place
+    AND NOT EXISTS (SELECT FROM gitlab_dashboard.rotation_log a
+                    WHERE (a.outcome = 'rotated' AND a.new_id = t.id AND a.at >= l.at)
+                      OR (a.outcome = 'in use' AND a.old_id = t.id AND a.at >= l.at))
+  ORDER BY t.id, l.at DESC;
+
+-- Two containers may have tokens of one name, and two jobs an owner's.
+CREATE VIEW gitlab_dashboard.rotations AS
+  SELECT owner, token_name, max(at) FILTER (WHERE outcome = 'rotated') AS last_delivered,
+         max(at) FILTER (WHERE outcome = 'failed') AS last_failed,
+         coalesce(max(at) FILTER (WHERE outcome = 'failed') > now() - interval '2 days'
+           AND max(at) FILTER (WHERE outcome = 'failed')
+             > coalesce(max(at) FILTER (WHERE outcome = 'rotated'), '-infinity'), false) AS is_failing,
+         token_container, log
+  FROM gitlab_dashboard.rotation_log GROUP BY log, token_container, owner, token_name;
 COMMENT ON VIEW gitlab_dashboard.leftovers
 IS 'active tokens that rotations have replaced or created in vain, and that nobody has revoked';
 COMMENT ON VIEW gitlab_dashboard.rotations

@@ -32,6 +32,7 @@ test_failures();
 test_readers_are_not_blocked();
 test_privileges();
 test_leftovers();
+test_rotations();
 test_variables();
 test_group();
 is_alive($node);
@@ -321,6 +322,34 @@ sub test_leftovers
 	is(sql($leftovers), '3|alice|created in vain', 'an overlap that was asked for is no leftover');
 	run_script($node, 'dashboards/install.sql');
 	sql('DROP TABLE "Log"');
+	return;
+}
+
+# Two jobs with a log each, of which one has the column token_container.
+sub test_rotations
+{
+	my $state = q{SELECT log, token_container, owner, token_name, is_failing FROM gitlab_dashboard.rotations ORDER BY 1, 2, 3};
+
+	sql(q{
+		CREATE TABLE "Log" (at timestamptz, owner text, token_name text, old_id bigint, new_id bigint,
+			outcome text, message text);
+		CREATE SCHEMA jobs;
+		CREATE TABLE jobs.log (at timestamptz, owner text, token_name text, token_container text, old_id bigint,
+			new_id bigint, outcome text, message text, fingerprint text, revoke_after timestamptz);
+		INSERT INTO "Log" VALUES (now() - interval '1 hour', 'alice', 'any', NULL, NULL, 'failed'),
+			(now(), 'alice', 'any', 2, 3, 'rotated');
+		INSERT INTO jobs.log VALUES
+			(now() - interval '1 hour', '', 'deploy', 'acme/app', NULL, NULL, 'failed'),
+			(now(), '', 'deploy', 'acme/web', 9, 10, 'rotated'),
+			(now() - interval '1 hour', 'alice', 'any', 'acme', 8, NULL, 'failed')});
+	run_script($node, 'dashboards/install.sql', rotations => '"Log", jobs.log');
+	is(sql($state), join("\n", '"Log"||alice|any|f', 'jobs.log|acme|alice|any|t', 'jobs.log|acme/app||deploy|t',
+			'jobs.log|acme/web||deploy|f'),
+		'a success in one container or log does not hide a failure in another');
+	is(sql(q{SELECT id, reason FROM gitlab_dashboard.leftovers ORDER BY id}), "2|replaced\n9|replaced",
+		'each log says which tokens are left over');
+	run_script($node, 'dashboards/install.sql');
+	sql('DROP TABLE "Log"; DROP SCHEMA jobs CASCADE');
 	return;
 }
 

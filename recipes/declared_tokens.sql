@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS gitlab_jobs.declared_tokens (
   expires_at date,
   secret text,
   PRIMARY KEY (owner, name));
--- The tokens that the job has made, or was told to adopt: no others are touched.
+-- The tokens that the job has made or adopted, until GitLab lists them as inactive: the
+-- job touches no others.
 CREATE TABLE IF NOT EXISTS gitlab_jobs.managed_tokens (id bigint PRIMARY KEY, owner text, name text);
 CREATE OR REPLACE VIEW gitlab_jobs.tokens AS
   SELECT id, user_id, name, scopes, active, expires_at, token FROM :"our_tables".gitlab_personal_access_tokens;
@@ -69,9 +70,13 @@ DECLARE
 BEGIN
   IF action = 'revoke' THEN
     DELETE FROM gitlab_jobs.tokens t WHERE t.id = apply_declared_token.token_id;
-    DELETE FROM gitlab_jobs.managed_tokens m WHERE m.id = apply_declared_token.token_id;
     RETURN;
   END IF;
+  -- An adopted token becomes the job's own, to be revoked until GitLab has done it.
+  INSERT INTO gitlab_jobs.managed_tokens
+    SELECT apply_declared_token.token_id, apply_declared_token.owner, apply_declared_token.name
+    WHERE apply_declared_token.token_id IS NOT NULL
+    ON CONFLICT DO NOTHING;
   -- Two sessions must not do the same; the secret stays where it is.
   SELECT t.owner, t.name, t.scopes, t.lifetime INTO STRICT d.owner, d.name, d.scopes, d.lifetime
     FROM gitlab_jobs.declared_tokens t
@@ -105,7 +110,6 @@ BEGIN
   IF action = 'recreate' THEN
     DELETE FROM gitlab_jobs.tokens t WHERE t.id = apply_declared_token.token_id;
   END IF;
-  DELETE FROM gitlab_jobs.managed_tokens m WHERE m.id = apply_declared_token.token_id;
 END;
 $$;
 
@@ -118,6 +122,8 @@ DECLARE
   detail text;
   hint text;
   failures text[] := '{}';
+  failed_ids bigint[] := '{}';
+  replaced bigint[];
   steps integer := 0;
 BEGIN
   FOR step IN SELECT * FROM gitlab_jobs.declared_plan ORDER BY action, owner, name LOOP
@@ -135,12 +141,33 @@ BEGIN
       COMMIT;
     END IF;
     IF state IS NOT NULL THEN
+      IF step.action = 'revoke' THEN
+        failed_ids := failed_ids || step.token_id;
+      END IF;
       -- What PostgreSQL says about a row that violates a constraint has the secret.
       failures := failures || format('%s "%s" of "%s": %s', step.action, step.name, step.owner,
         CASE WHEN state ~ '^23' THEN 'could not store the secret (SQLSTATE ' || state || ')'
              ELSE concat_ws(E'\n', message, '  ' || nullif(detail, ''), '  ' || nullif(hint, '')) END);
     END IF;
   END LOOP;
+
+  -- GitLab revokes a replaced token after the commit, and may refuse: the job forgets
+  -- a token only when GitLab lists it as inactive.  The plan revokes all others again.
+  SELECT array_agg(m.id) INTO replaced FROM gitlab_jobs.managed_tokens m
+    WHERE NOT EXISTS (SELECT FROM gitlab_jobs.declared_tokens d WHERE d.token_id = m.id);
+  FOR step IN
+    SELECT m.id, m.owner, m.name, t.active
+    FROM gitlab_jobs.tokens t JOIN gitlab_jobs.managed_tokens m ON m.id = t.id
+    WHERE t.id = ANY (replaced) ORDER BY m.id
+  LOOP
+    IF NOT step.active THEN
+      DELETE FROM gitlab_jobs.managed_tokens m WHERE m.id = step.id;
+    ELSIF step.id <> ALL (failed_ids) THEN
+      failures := failures || format('revoke "%s" of "%s": token %s still works; the next run revokes it again',
+                                     step.name, step.owner, step.id);
+    END IF;
+  END LOOP;
+  COMMIT;
   IF failures <> '{}' THEN
     RAISE EXCEPTION '% of % declared tokens are not as they are declared', cardinality(failures), steps
       USING DETAIL = array_to_string(failures, E'\n');

@@ -12,6 +12,7 @@ use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;
 use IPC::Run ();
+use JSON::PP ();
 use POSIX qw(strftime);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -311,6 +312,64 @@ sub test_declared_tokens
 	$node->safe_psql('postgres', $apply);
 	is($sim->token_state($recreated), 'revoked', 'a token that is no longer declared is revoked');
 	is(scalar(grep { $_->{state} eq 'active' } $sim->tokens), $others - 1, 'no token that the job has not made is revoked');
+	test_declared_leftovers($run);
+	return;
+}
+
+# GitLab refuses a revocation after the commit, once for each way to replace a token.
+sub test_declared_leftovers
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my $apply = 'CALL gitlab_jobs.apply_declared_tokens()';
+	my $plan = q{SELECT action, token_id FROM gitlab_jobs.declared_plan ORDER BY 1, 2};
+	my $managed = 'SELECT id FROM gitlab_jobs.managed_tokens ORDER BY 1';
+	my $current = q{SELECT token_id FROM gitlab_jobs.declared_tokens WHERE owner = 'alice'};
+
+	# a token of somebody else, which the declaration adopts
+	my $old = $sim->control('POST', 'tokens', undef, { name => 'left', user_id => 2, scopes => ['read_api'],
+			expires_at => day(9) })->{id};
+	$node->safe_psql('postgres', qq{
+		INSERT INTO gitlab_jobs.declared_tokens (owner, name, scopes, token_id)
+		VALUES ('alice', 'left', '{read_api}', $old)});
+	foreach my $change ([ 'rotated', '' ], [ 'recreated', q{UPDATE gitlab_jobs.declared_tokens SET scopes = '{api}'} ])
+	{
+		my ($how, $prepare) = @$change;
+
+		$node->safe_psql('postgres', $prepare) if $prepare;
+		# a recreation revokes in its commit, which fails; a rotation revokes after it
+		$sim->fault('DELETE', "tokens/$old\$", 'status', status => 403, times => 0);
+		my (undef, undef, $said) = $node->psql('postgres', $apply);
+		if ($how eq 'rotated')
+		{
+			my $new = $node->safe_psql('postgres', $current);
+			isnt($new, $old, 'a token is replaced though GitLab refuses to revoke the old one');
+			like($said, qr/ERROR:  1 of 1 declared tokens.*revoke "left" of "alice": token $old still works/s,
+				'the job fails for a replaced token that still works');
+			is($node->safe_psql('postgres', $plan), "revoke|$old", 'the plan revokes a replaced token that still works');
+			is($node->safe_psql('postgres', $managed), "$old\n$new", 'the job remembers a replaced token that still works');
+			(undef, undef, $said) = $node->psql('postgres', $apply);
+			like($said, qr/ERROR:  1 of 1 declared tokens.*revoke "left" of "alice": could not revoke/s,
+				'the job tries to revoke a replaced token each night');
+		}
+		else
+		{
+			like($said, qr/recreate "left" of "alice": could not revoke/, 'a recreation that GitLab refuses is a failure');
+			is($node->safe_psql('postgres', $current), $old, 'a recreation that GitLab refuses changes nothing');
+		}
+		$sim->clear_faults;
+		$node->safe_psql('postgres', $apply);
+		is($sim->token_state($old), 'revoked', "a $how token is revoked once GitLab does it");
+		$old = $node->safe_psql('postgres', $current);
+		is($node->safe_psql('postgres', $managed), $old, "the job forgets a $how token once it is revoked");
+		is($node->safe_psql('postgres', $plan), '', "the plan is empty once a $how token is revoked");
+	}
+
+	# somebody else has revoked what the job would have
+	$node->safe_psql('postgres', 'DELETE FROM gitlab_jobs.declared_tokens');
+	$sim->control('PATCH', "tokens/$old", undef, { revoked => JSON::PP::true() });
+	$node->safe_psql('postgres', $apply);
+	is($node->safe_psql('postgres', $managed), '', 'the job forgets a token that somebody else has revoked');
 	return;
 }
 

@@ -256,32 +256,110 @@ CREATE VIEW gitlab_dashboard.session_requests AS
 -- pg_cron's jobs, if it is in this database: whether they work, but not what
 -- they said, for messages are for whoever owns the job.
 
+-- cron.job does not say since when a job exists, and cron.job_run_details may be
+-- emptied: each refresh notes what it sees.
+CREATE TABLE IF NOT EXISTS gitlab_dashboard.jobs_seen (
+  job_id bigint PRIMARY KEY,
+  first_seen timestamptz NOT NULL,
+  last_success timestamptz);
+COMMENT ON TABLE gitlab_dashboard.jobs_seen
+IS 'since when refreshes have seen each job of pg_cron, and its last success that they have seen';
+
+-- The numbers that a field of a schedule stands for.
+CREATE OR REPLACE FUNCTION gitlab_dashboard.schedule_numbers(field text, low integer, high integer, names text)
+RETURNS integer[] LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+  SELECT array_agg(number)
+  FROM regexp_split_to_table(lower(field), ',') AS part
+  CROSS JOIN LATERAL (
+    SELECT regexp_match(part, '^(\*|\d+|[a-z]{3})(?:-(\d+|[a-z]{3}))?(?:/(\d+))?$') AS word) w
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN word[1] = '*' THEN low WHEN word[1] ~ '\d' THEN word[1]::integer
+                ELSE array_position(string_to_array(names, ' '), word[1]) + low - 1 END AS first,
+           CASE WHEN word[2] ~ '\d' THEN word[2]::integer
+                WHEN word[2] IS NOT NULL THEN array_position(string_to_array(names, ' '), word[2]) + low - 1
+                WHEN word[1] = '*' OR word[3] IS NOT NULL THEN high END AS last) f
+  CROSS JOIN LATERAL generate_series(first, coalesce(last, first), greatest(word[3]::integer, 1)) AS number;
+END;
+COMMENT ON FUNCTION gitlab_dashboard.schedule_numbers(text, integer, integer, text)
+IS 'the numbers that a field of a schedule of pg_cron stands for';
+
+-- The most days between two runs: 1 for each night, 7 for each Monday, 31 for the
+-- first of each month.  NULL for a schedule that it does not understand.
+CREATE OR REPLACE FUNCTION gitlab_dashboard.schedule_days(schedule text)
+RETURNS integer LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+  WITH field AS (
+    SELECT regexp_split_to_array(
+      CASE WHEN s ~ '^\d+ seconds?$' OR s IN ('@hourly', '@daily', '@midnight') THEN '* * * * *'
+           WHEN s = '@weekly' THEN '0 0 * * 0'
+           WHEN s = '@monthly' THEN '0 0 1 * *'
+           WHEN s IN ('@yearly', '@annually') THEN '0 0 1 1 *'
+           -- the last day of a month
+           ELSE replace(s, '$', '28') END, '\s+') AS f
+    FROM lower(trim(schedule)) AS s),
+  number AS (
+    SELECT f[3] LIKE '*%' OR f[5] LIKE '*%' AS both_fields,
+           gitlab_dashboard.schedule_numbers(f[3], 1, 31, '') AS days,
+           gitlab_dashboard.schedule_numbers(f[4], 1, 12, 'jan feb mar apr may jun jul aug sep oct nov dec') AS months,
+           gitlab_dashboard.schedule_numbers(f[5], 0, 7, 'sun mon tue wed thu fri sat') AS weekdays
+    FROM field WHERE cardinality(f) = 5),
+  run AS (
+    SELECT day::date AS day
+    FROM number, generate_series(timestamp '2023-01-01', '2026-12-31', interval '1 day') AS day,
+         LATERAL (SELECT extract(day FROM day) = ANY (days) AS by_day,
+                         extract(dow FROM day) = ANY (weekdays) OR extract(isodow FROM day) = ANY (weekdays)
+                           AS by_weekday) m
+    WHERE extract(month FROM day) = ANY (months)
+      AND CASE WHEN both_fields THEN by_day AND by_weekday ELSE by_day OR by_weekday END)
+  SELECT max(gap) FROM (SELECT day - lag(day) OVER (ORDER BY day) AS gap FROM run) g;
+END;
+COMMENT ON FUNCTION gitlab_dashboard.schedule_days(text)
+IS 'the most days that a schedule of pg_cron has between two runs';
+
 SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS has_pg_cron \gset
 \if :has_pg_cron
   CREATE VIEW gitlab_dashboard.jobs AS
-    SELECT coalesce(j.jobname::text, 'job ' || j.jobid) AS job_name, j.schedule, j.active,
-           l.status = 'failed' AS last_failed, l.start_time AS last_start,
-           l.end_time AS last_end,
-           (SELECT count(*) FROM cron.job_run_details d
-            WHERE d.jobid = j.jobid AND d.status = 'failed'
-              AND d.end_time > now() - interval '1 day') AS failures_1d,
-           (SELECT max(d.end_time) FROM cron.job_run_details d
-            WHERE d.jobid = j.jobid AND d.status = 'succeeded') AS last_success
-    FROM cron.job j
-    LEFT JOIN LATERAL (
-      SELECT * FROM cron.job_run_details d
-      WHERE d.jobid = j.jobid AND d.status IN ('succeeded', 'failed')
-      ORDER BY d.runid DESC LIMIT 1) l ON true
-    WHERE j.database = current_database();
+    SELECT j.job_name, j.schedule, j.active, j.last_failed, j.last_start, j.last_end, j.failures_1d,
+           j.last_success, j.job_id, j.is_ours, j.rotates,
+           CASE WHEN j.is_ours THEN
+             coalesce(j.last_success, j.first_seen)
+               + make_interval(days => gitlab_dashboard.schedule_days(j.schedule) + 1) END AS due_at
+    FROM (
+      SELECT coalesce(j.jobname::text, 'job ' || j.jobid) AS job_name, j.schedule, j.active,
+             l.status = 'failed' AS last_failed, l.start_time AS last_start,
+             l.end_time AS last_end,
+             (SELECT count(*) FROM cron.job_run_details d
+              WHERE d.jobid = j.jobid AND d.status = 'failed'
+                AND d.end_time > now() - interval '1 day') AS failures_1d,
+             greatest(s.last_success,
+               (SELECT max(d.end_time) FROM cron.job_run_details d
+                WHERE d.jobid = j.jobid AND d.status = 'succeeded')) AS last_success,
+             j.jobid AS job_id, s.first_seen,
+             coalesce(j.jobname LIKE 'gitlab: %', false) OR j.command ~ '\mgitlab_(pat|jobs|dashboard)' AS is_ours,
+             j.command ~ '\mgitlab_(pat_rotate|jobs\.(rotate|apply_declared))' AS rotates
+      FROM cron.job j
+      LEFT JOIN gitlab_dashboard.jobs_seen s ON s.job_id = j.jobid
+      LEFT JOIN LATERAL (
+        SELECT * FROM cron.job_run_details d
+        WHERE d.jobid = j.jobid AND d.status IN ('succeeded', 'failed')
+        ORDER BY d.runid DESC LIMIT 1) l ON true
+      WHERE j.database = current_database()) j;
 \else
   CREATE VIEW gitlab_dashboard.jobs AS
     SELECT NULL::text AS job_name, NULL::text AS schedule, NULL::boolean AS active,
            NULL::boolean AS last_failed, NULL::timestamptz AS last_start,
            NULL::timestamptz AS last_end, NULL::bigint AS failures_1d,
-           NULL::timestamptz AS last_success
+           NULL::timestamptz AS last_success, NULL::bigint AS job_id, NULL::boolean AS is_ours,
+           NULL::boolean AS rotates, NULL::timestamptz AS due_at
     WHERE false;
 \endif
 COMMENT ON VIEW gitlab_dashboard.jobs IS 'the jobs that pg_cron runs in this database';
+COMMENT ON COLUMN gitlab_dashboard.jobs.is_ours
+IS 'the job is named "gitlab: ...", or its command names something of gitlab_pat_fdw';
+COMMENT ON COLUMN gitlab_dashboard.jobs.rotates IS 'the command of the job rotates tokens';
+COMMENT ON COLUMN gitlab_dashboard.jobs.due_at
+IS 'when a job of gitlab_pat_fdw must have ended well again: a day after its schedule says so';
 
 -- ---------------------------------------------------------------------------
 -- What gitlab_pat_rotate_due() has done: a row for each row of its logs.  A log may
@@ -373,6 +451,10 @@ BEGIN
     GET STACKED DIAGNOSTICS failure = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
       details = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
   END;
+  INSERT INTO gitlab_dashboard.jobs_seen AS s (job_id, first_seen, last_success)
+    SELECT job_id, started, last_success FROM gitlab_dashboard.jobs
+    ON CONFLICT (job_id) DO UPDATE SET last_success = excluded.last_success
+      WHERE s.last_success IS DISTINCT FROM excluded.last_success;
   INSERT INTO gitlab_dashboard.refreshes (started_at, finished_at, sqlstate, error, requests,
       retries, rate_limited, errors, bytes_received, wait_ms, rate_limit_remaining,
       rate_limit_reset)

@@ -33,6 +33,7 @@ test_readers_are_not_blocked();
 test_privileges();
 test_leftovers();
 test_rotations();
+test_schedules();
 test_variables();
 test_group();
 is_alive($node);
@@ -350,6 +351,19 @@ sub test_rotations
 		'each log says which tokens are left over');
 	run_script($node, 'dashboards/install.sql');
 	sql('DROP TABLE "Log"; DROP SCHEMA jobs CASCADE');
+	return;
+}
+
+# The most days between two runs of a job of pg_cron.
+sub test_schedules
+{
+	my %days = ('0 4 * * *' => 1, '*/5 * * * *' => 1, '30 seconds' => 1, '@daily' => 1, '0 6 * * 1' => 7, '0 6 * * mon' => 7,
+		'0 6 * * 1-5' => 3, '0 6 * * 0,7' => 7, '0 3 1 * *' => 31, '0 3 1,15 * *' => 17, '0 3 */2 * *' => 2, '0 3 $ * *' => 31,
+		'0 3 1 * 1' => 7, '0 0 1 1 *' => 366, '0 0 1 jan-mar *' => 306, '@weekly' => 7, '@monthly' => 31, '@reboot' => '',
+		'0 4' => '', 'x x x x x' => '');
+
+	is(sql("SELECT gitlab_dashboard.schedule_days('$_')"), $days{$_}, "the longest wait of the schedule \"$_\" is known")
+	  foreach sort keys %days;
 	return;
 }
 

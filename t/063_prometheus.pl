@@ -25,7 +25,7 @@ my @counters = map { "gitlab_pat_api_${_}_total" }
 my @gauges = (
 	'gitlab_pat_attention_failing_rotation_tokens', 'gitlab_pat_attention_inactive_owner_tokens', 'gitlab_pat_attention_leftover_tokens', 'gitlab_pat_attention_unused_tokens',
 	'gitlab_pat_attention_without_expiry_tokens', 'gitlab_pat_credential_expiry_timestamp_seconds',
-	'gitlab_pat_credential_sees_all_tokens', 'gitlab_pat_cron_job_last_run_failed',
+	'gitlab_pat_credential_sees_all_tokens', 'gitlab_pat_cron_job_due_timestamp_seconds', 'gitlab_pat_cron_job_last_run_failed',
 	'gitlab_pat_cron_job_last_run_timestamp_seconds', 'gitlab_pat_cron_job_last_success_timestamp_seconds', 'gitlab_pat_expiring_tokens',
 	'gitlab_pat_rate_limit_remaining_requests', 'gitlab_pat_rate_limit_reset_timestamp_seconds',
 	'gitlab_pat_refresh_last_duration_seconds', 'gitlab_pat_refresh_last_failed',
@@ -43,7 +43,8 @@ my $node = gitlab_cluster('main', $sim,
 
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION pg_cron;
-	SELECT cron.schedule('a "quoted\ job', '0 0 1 1 *', 'SELECT 1/0');});
+	SELECT cron.schedule('a "quoted\ job', '0 0 1 1 *', 'SELECT 1/0');
+	SELECT cron.schedule('rotate own token', '0 3 1 * *', 'CALL gitlab_pat_rotate_self(''gitlab'')');});
 run_script($node, 'dashboards/install.sql');
 $node->safe_psql('postgres', 'CREATE ROLE exporter LOGIN IN ROLE gitlab_dashboard_reader');
 
@@ -52,6 +53,7 @@ my $exporter = start_exporter();
 test_names();
 test_values();
 test_trouble();
+test_overdue_jobs();
 test_cardinality();
 test_log();
 test_rules();
@@ -113,7 +115,7 @@ sub samples
 # --- what is to be seen -------------------------------------------------------
 
 # Every metric, with its type and a description, and as Prometheus's own linter
-# wants them.  Two come with the rate limit, two with the first run of a job.
+# wants them.  Two come with the rate limit, three with the first run of a job.
 sub test_names
 {
 	my $text = scrape();
@@ -121,12 +123,12 @@ sub test_names
 	my %help = $text =~ /^# HELP (\S+) (.+)$/mg;
 	my ($out, $err) = ('', '');
 
-	unlike($text, qr/gitlab_pat_(?:rate_limit|cron_job)_/, 'what is not known is not told');
+	unlike($text, qr/gitlab_pat_(?:rate_limit|cron_job_last)_/, 'what is not known is not told');
 	limit_rate();
 	sql(q{
 		CALL gitlab_dashboard.refresh();
 		INSERT INTO cron.job_run_details (jobid, runid, database, status, start_time, end_time)
-			SELECT jobid, 1, database, 'succeeded', now(), now() FROM cron.job});
+			SELECT jobid, 1, database, 'succeeded', now(), now() FROM cron.job WHERE jobname LIKE 'a %'});
 	$sim->clear_journal;
 	$text = scrape();
 	%type = $text =~ /^# TYPE (\S+) (\S+)$/mg;
@@ -200,7 +202,7 @@ sub test_trouble
 		UPDATE gitlab_dashboard.refreshes SET started_at = started_at - interval '4 hours',
 			finished_at = finished_at - interval '4 hours';
 		INSERT INTO cron.job_run_details (jobid, runid, database, status, start_time, end_time)
-			SELECT jobid, 2, database, 'failed', now(), now() FROM cron.job});
+			SELECT jobid, 2, database, 'failed', now(), now() FROM cron.job WHERE jobname LIKE 'a %'});
 	$sim->fault('GET', '/users\?', 'status', status => 418);
 	$node->psql('postgres', 'CALL gitlab_dashboard.refresh()');
 
@@ -214,6 +216,37 @@ sub test_trouble
 	is($samples{gitlab_pat_api_errors_total}, 1, 'a failed refresh counts as an error');
 	is($samples{'gitlab_pat_cron_job_last_run_failed{job_name="a \\"quoted\\\\ job"}'}, 1, 'a job that failed is counted');
 	$sim->control('PATCH', 'tokens/1', undef, { expires_at => undef });
+	return;
+}
+
+# When a job is overdue depends on its schedule, and on when it was first seen.
+sub test_overdue_jobs
+{
+	my $days = sub {
+		my ($name) = @_;
+		my %samples = samples(scrape());
+		my $due = $samples{qq{gitlab_pat_cron_job_due_timestamp_seconds{job_name="$name"}}};
+
+		return defined $due ? sprintf('%.0f', ($due - time) / 86400) : 'none';
+	};
+
+	is($days->('a \\"quoted\\\\ job'), 'none', 'jobs of others have no metric for when they are due');
+	is($days->('rotate own token'), 32, 'a monthly job that has never run is due a month and a day after it was seen');
+	sql(q{
+		SELECT cron.schedule('gitlab: apply declared tokens', '15 4 * * *', 'CALL gitlab_jobs.apply_declared_tokens()');
+		SELECT cron.alter_job(cron.schedule('weekly', '0 4 * * 1', 'CALL gitlab_pat_rotate_due(''a'', ''b'')'), active => false)});
+	is($days->('weekly'), 'none', 'a new job is not overdue before a refresh has seen it');
+	sql(q{CALL gitlab_dashboard.refresh();
+		INSERT INTO cron.job_run_details (jobid, runid, database, status, start_time, end_time)
+			SELECT jobid, 3, database, 'succeeded', now(), now() - interval '3 days' FROM cron.job WHERE jobname LIKE 'gitlab: apply%'});
+	is($days->('gitlab: apply declared tokens'), -1, 'a nightly job is overdue two days after its last success');
+	is($days->('weekly'), 8, 'a job that is disabled is due by its schedule');
+	sql(q{CALL gitlab_dashboard.refresh(); DELETE FROM cron.job_run_details WHERE runid = 3});
+	is($days->('gitlab: apply declared tokens'), -1, 'the last success of a job is known after its runs were deleted');
+	is(sql(q{SELECT string_agg(job_name, ', ' ORDER BY job_name) FROM gitlab_dashboard.jobs WHERE due_at < now()}),
+		'gitlab: apply declared tokens', 'the view has the jobs that are overdue');
+	is(sql('SELECT count(*) FROM gitlab_dashboard.jobs WHERE rotates'), 3, 'the view knows which jobs rotate tokens');
+	sql(q{SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname = 'weekly' OR jobname LIKE 'gitlab: %'});
 	return;
 }
 

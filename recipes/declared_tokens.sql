@@ -34,7 +34,9 @@ CREATE TABLE IF NOT EXISTS gitlab_jobs.declared_tokens (
   token_id bigint,
   expires_at date,
   secret text,
-  PRIMARY KEY (owner, name));
+  PRIMARY KEY (owner, name),
+  -- or else a new token would be due at once, and each night again
+  CONSTRAINT lifetime_longer_than_days CHECK (lifetime > days));
 -- The tokens that the job has made or adopted, until GitLab lists them as inactive: the
 -- job touches no others.
 CREATE TABLE IF NOT EXISTS gitlab_jobs.managed_tokens (id bigint PRIMARY KEY, owner text, name text);

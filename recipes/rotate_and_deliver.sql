@@ -36,7 +36,9 @@ CREATE TABLE IF NOT EXISTS gitlab_jobs.deliveries (
   days integer NOT NULL DEFAULT 14,
   lifetime integer,
   keep_old interval,
-  CHECK (num_nonnulls(project, group_path) = 1));
+  CHECK (num_nonnulls(project, group_path) = 1),
+  -- or else a new token would be due at once, and each night again
+  CONSTRAINT lifetime_longer_than_days CHECK (lifetime > days));
 CREATE TABLE IF NOT EXISTS gitlab_jobs.rotations (
   at timestamptz NOT NULL,
   owner text NOT NULL,

@@ -21,6 +21,13 @@
 \if :{?lifetime} \set our_lifetime :lifetime \else \set our_lifetime 90 \endif
 \if :{?schedule} \set our_schedule :schedule \else \set our_schedule '30 3 * * *' \endif
 
+SELECT :our_lifetime > :our_days_before AS our_numbers_fit \gset
+\if :our_numbers_fit
+\else
+  DO $$BEGIN RAISE EXCEPTION 'lifetime must be longer than days_before'
+    USING HINT = 'A new token would be due at once, and each night again.'; END$$;
+\endif
+
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS gitlab_jobs;
@@ -34,6 +41,10 @@ DECLARE
   new_id bigint;
   new_expiry date;
 BEGIN
+  IF lifetime <= days_before THEN
+    RAISE EXCEPTION 'lifetime must be longer than days_before' USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'A new token would be due at once, and each night again.';
+  END IF;
   SELECT expires_at <= today + days_before INTO due FROM gitlab_pat_self(server);
   -- No block with EXCEPTION around it: it could not commit in there.
   IF due THEN
@@ -50,3 +61,4 @@ COMMIT;
 \unset our_days_before
 \unset our_lifetime
 \unset our_schedule
+\unset our_numbers_fit

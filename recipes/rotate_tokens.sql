@@ -26,6 +26,13 @@
 \if :{?lifetime} \set our_lifetime :lifetime \else \set our_lifetime 90 \endif
 \if :{?schedule} \set our_schedule :schedule \else \set our_schedule '0 4 * * *' \endif
 
+SELECT :our_lifetime > :our_days_before AS our_numbers_fit \gset
+\if :our_numbers_fit
+\else
+  DO $$BEGIN RAISE EXCEPTION 'lifetime must be longer than days_before'
+    USING HINT = 'A new token would be due at once, and each night again.'; END$$;
+\endif
+
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE SCHEMA IF NOT EXISTS gitlab_jobs;
@@ -48,6 +55,10 @@ DECLARE
   hint text;
   failures text[] := '{}';
 BEGIN
+  IF lifetime <= days_before THEN
+    RAISE EXCEPTION 'lifetime must be longer than days_before' USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'A new token would be due at once, and each night again.';
+  END IF;
   -- One list.  A stored token that does not work is somebody's trouble already.
   EXECUTE format('SELECT array_agg(s.id ORDER BY t.expires_at, s.id) FILTER (WHERE t.expires_at <= $1),
                          array_agg(s.id ORDER BY s.id) FILTER (WHERE t.id IS NULL)
@@ -112,3 +123,4 @@ COMMIT;
 \unset our_days_before
 \unset our_lifetime
 \unset our_schedule
+\unset our_numbers_fit

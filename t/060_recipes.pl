@@ -313,6 +313,34 @@ sub test_declared_tokens
 	is($sim->token_state($recreated), 'revoked', 'a token that is no longer declared is revoked');
 	is(scalar(grep { $_->{state} eq 'active' } $sim->tokens), $others - 1, 'no token that the job has not made is revoked');
 	test_declared_leftovers($run);
+	test_lifetimes($run);
+	return;
+}
+
+# A token that is due as soon as it is made would be rotated each night.
+sub test_lifetimes
+{
+	my ($run) = @_;
+	my $node = $run->{node};
+	my $refused = sub {
+		my ($what, $pattern, $statement) = @_;
+		my (undef, undef, $said) = $node->psql('postgres', $statement);
+
+		like($said, $pattern, "$what refuses a lifetime that is not longer than the days before the expiry");
+	};
+	my $check = qr/violates check constraint "lifetime_longer_than_days"/;
+	my $error = qr/ERROR:  lifetime must be longer than days_before\nHINT:  A new token would be due/;
+
+	$refused->('the table of declared tokens', $check, q{
+		INSERT INTO gitlab_jobs.declared_tokens (owner, name, scopes, lifetime, days) VALUES ('alice', 'x', '{api}', 14, 14)});
+	$refused->('the table of deliveries', $check, q{
+		INSERT INTO gitlab_jobs.deliveries (token_name, owner, project, variable, days, lifetime)
+		VALUES ('x', 'alice', 'acme/app', 'X', 14, 10)});
+	$refused->('rotate_tokens()', $error, q{CALL gitlab_jobs.rotate_tokens('secrets', 'gitlab_personal_access_tokens', 90, 90)});
+	$refused->('rotate_credential()', $error, q{CALL gitlab_jobs.rotate_credential('gitlab', 14, 10)});
+	$node->command_fails_like([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-v', 'lifetime=14',
+			'-f', "$FindBin::RealBin/../recipes/$_.sql" ], qr/$error/, "recipes/$_.sql refuses a lifetime that is not longer than the days before the expiry")
+	  foreach 'rotate_tokens', 'rotate_credential';
 	return;
 }
 
@@ -364,6 +392,13 @@ sub test_declared_leftovers
 		is($node->safe_psql('postgres', $managed), $old, "the job forgets a $how token once it is revoked");
 		is($node->safe_psql('postgres', $plan), '', "the plan is empty once a $how token is revoked");
 	}
+
+	# a row of the plan by hand, before the job would
+	$node->safe_psql('postgres', "CALL gitlab_jobs.apply_declared_token('rotate', 'alice', 'left', $old)");
+	is($sim->token_state($old), 'revoked', 'a declared token can be rotated before it is due');
+	$old = $node->safe_psql('postgres', $current);
+	$node->safe_psql('postgres', $apply);
+	is($node->safe_psql('postgres', $managed), $old, 'the job forgets a token that was rotated by hand');
 
 	# somebody else has revoked what the job would have
 	$node->safe_psql('postgres', 'DELETE FROM gitlab_jobs.declared_tokens');

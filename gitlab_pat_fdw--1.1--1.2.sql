@@ -65,6 +65,11 @@ DROP PROCEDURE gitlab_pat_rotate_due(regclass, regclass, integer, boolean,
 CREATE FUNCTION gitlab_pat_rotate_due_begin()
 RETURNS void LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 
+-- The token that the transaction has created or rotated to; and whether GitLab may have
+-- made one whose id is not known, since its answer was lost.
+CREATE FUNCTION gitlab_pat_rotate_due_made(OUT id bigint, OUT in_doubt boolean)
+RETURNS record LANGUAGE C VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
+
 CREATE FUNCTION gitlab_pat_rotate_due_container(server name, kind text, path text)
 RETURNS bigint LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME';
 
@@ -215,6 +220,8 @@ BEGIN
 			'before', (SELECT coalesce((SELECT part[3] FROM parts), '') FROM start
 				WHERE NOT EXISTS (SELECT FROM entry
 					WHERE entry.n > start.n AND outcome IN ('rotated', 'settled'))),
+			-- what the attempt has created, if that is known
+			'created', (SELECT max(entry.new_id) FROM entry, start WHERE entry.n > start.n AND outcome = 'failed'),
 			'began', (SELECT part[1] FROM parts),
 			'ending', (SELECT part[2] FROM parts),
 			'made', (SELECT coalesce(jsonb_agg(DISTINCT new_id), '[]') FROM entry WHERE new_id IS NOT NULL),
@@ -254,6 +261,24 @@ BEGIN
 	RETURN coalesce(namesakes, '[]');
 END
 $body$;
+
+-- Which of the namesakes an attempt may have created: what is new since and looks as
+-- requested.  Those that are revoked count, too, for the attempt's own may be one.
+CREATE FUNCTION gitlab_pat_rotate_due_candidates(history jsonb, namesakes jsonb)
+RETURNS bigint[] LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT coalesce(array_agg(new.id), '{}')
+	FROM jsonb_to_recordset(namesakes) AS new (id bigint, created_at timestamptz, last_used_at timestamptz,
+			expires_at date, scopes jsonb)
+		JOIN jsonb_to_recordset(namesakes) AS old (id bigint, scopes jsonb) ON old.id = (history->>'started')::bigint
+	WHERE new.id <> ALL (string_to_array(history->>'before', ',')::bigint[])
+		AND NOT history->'made' @> to_jsonb(new.id) AND NOT history->'unknown' @> to_jsonb(new.id)
+		AND new.expires_at = (history->>'ending')::date
+		AND new.scopes @> old.scopes AND new.scopes <@ old.scopes
+		-- GitLab's clock is known to the second, and an attempt takes no longer to ask
+		AND new.created_at BETWEEN (history->>'began')::timestamptz - interval '5 seconds'
+			AND (history->>'began')::timestamptz + interval '10 minutes'
+		-- nobody knows the secret of a lost answer
+		AND (new.last_used_at > new.created_at + interval '10 minutes') IS NOT TRUE);
 
 -- Returns what the places of a token hold, as far as GitLab shows it: "id" is the
 -- token whose secret it is, by the log's fingerprint, or else by asking GitLab with
@@ -307,7 +332,6 @@ DECLARE
 	history jsonb; namesakes jsonb; places jsonb;
 	listed jsonb;		-- the owner's active tokens, if several of them are to be looked at
 	missing text;
-	before bigint[];
 	usable bigint[];	-- active, or expired where these are replaced
 	active bigint[];
 	made bigint[];		-- by this job, as far as it knows
@@ -380,27 +404,17 @@ BEGIN
 	SELECT coalesce(array_agg(DISTINCT (p->>'id')::bigint), '{}') INTO held
 		FROM jsonb_array_elements(places) p WHERE (p->>'id')::bigint = ANY (usable);
 
-	-- After an attempt without an end, what is new of that name is from the attempt
-	-- if a place holds it, or if it is what the attempt has asked for and nobody has
-	-- been using it.  All else was made by somebody.
+	-- An attempt makes at most one token.  If the log lacks the id, it is the only one that
+	-- the attempt can have made.  All else that is new and in no place was made by somebody.
 	SELECT coalesce(array_agg(m::bigint), '{}') INTO made FROM jsonb_array_elements_text(history->'made') m;
-	IF history->>'before' IS NOT NULL THEN
-		before := string_to_array(history->>'before', ',')::bigint[];
-		SELECT coalesce(array_agg(n.id) FILTER (WHERE n.id = ANY (held) OR n.ours), '{}'),
-				coalesce(array_agg(n.id) FILTER (WHERE n.id <> ALL (held) AND NOT n.ours), '{}')
-			INTO known, strangers
-			FROM (SELECT new.id, coalesce(new.expires_at = (history->>'ending')::date, true)
-					AND coalesce(new.created_at BETWEEN (history->>'began')::timestamptz - interval '1 minute'
-						AND (history->>'began')::timestamptz + interval '12 hours', true)
-					AND coalesce(new.scopes @> old.scopes AND new.scopes <@ old.scopes, true)
-					AND NOT coalesce(new.last_used_at > new.created_at + interval '10 minutes', false) AS ours
-				FROM jsonb_to_recordset(namesakes) AS new (id bigint, created_at timestamptz,
-					last_used_at timestamptz, expires_at date, scopes jsonb)
-				LEFT JOIN jsonb_to_recordset(namesakes) AS old (id bigint, scopes jsonb)
-					ON old.id = (history->>'started')::bigint) n
-			WHERE n.id = ANY (active) AND n.id <> ALL (before) AND n.id <> ALL (made)
-				AND NOT history->'unknown' @> to_jsonb(n.id);
-		made := made || known;
+	IF history->>'before' IS NOT NULL AND history->>'created' IS NULL THEN
+		EXECUTE settings->>'candidates' INTO known USING history, namesakes;
+		IF cardinality(known) = 1 THEN
+			made := made || known;
+		END IF;
+		SELECT array_agg(id) INTO strangers FROM unnest(active) id
+			WHERE id <> ALL (string_to_array(history->>'before', ',')::bigint[] || made || held)
+				AND NOT history->'unknown' @> to_jsonb(id);
 	END IF;
 	SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO left_over FROM unnest(active) id
 		WHERE id <> ALL (held) AND NOT history->'kept' @> to_jsonb(id)
@@ -471,7 +485,8 @@ BEGIN
 		-- new tokens of attempts that ended after the variables were written, and before the local commit
 		'won', (SELECT coalesce(jsonb_agg(DISTINCT p->'id'), '[]') FROM jsonb_array_elements(places) p
 			WHERE history->>'before' IS NOT NULL AND NOT history->'rotated' @> (p->'id')
-				AND (p->>'id')::bigint = ANY (active) AND (p->>'id')::bigint <> ALL (before)),
+				AND (p->>'id')::bigint = ANY (active)
+				AND (p->>'id')::bigint <> ALL (string_to_array(history->>'before', ',')::bigint[])),
 		'foreign', (SELECT coalesce(jsonb_agg(p->'id'), '[]') FROM jsonb_array_elements(places) p
 			WHERE p->>'id' IS NOT NULL AND NOT EXISTS (
 				SELECT FROM jsonb_array_elements(namesakes) n WHERE n->'id' = p->'id')));
@@ -623,9 +638,9 @@ BEGIN
 	FOR id IN SELECT jsonb_array_elements_text(seen->'strangers')::bigint LOOP
 		EXECUTE settings->>'remedy' INTO remedy USING settings, token, id;
 		EXECUTE settings->>'note' USING token, id, NULL::bigint, 'unknown',
-			'somebody has created it since an attempt was interrupted; if it is not needed: ' || remedy, NULL::text;
+			'somebody has created it since an attempt was interrupted, or else the attempt has; if it is not needed: ' || remedy, NULL::text;
 		RAISE WARNING USING ERRCODE = settings->>'stranger', MESSAGE = format('could not tell who has created token %s, %s', id, seen->>'called'),
-			DETAIL = 'The token is newer than an interrupted attempt, and no place holds it.  It differs from what the attempt requested, or somebody uses it.',
+			DETAIL = 'The token is newer than an interrupted attempt, and no place holds it.  It differs from what the attempt requested, or somebody uses it, or several tokens look as requested.',
 			HINT = format('If it is not needed: %s;', remedy);
 	END LOOP;
 END
@@ -642,7 +657,9 @@ DECLARE
 	began timestamptz;
 	requests bigint; errors bigint; requests_before bigint; errors_before bigint;
 	state text; message text; detail text; hint text;
-	extra bigint[];
+	in_doubt boolean;
+	namesakes jsonb;
+	candidates bigint[];
 BEGIN
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	base := seen->>'base';
@@ -678,12 +695,13 @@ BEGIN
 	COMMIT;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	BEGIN
-		EXECUTE settings->>'replace' INTO new_id USING settings, token, seen;
+		EXECUTE settings->>'replace' USING settings, token, seen;
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
 			detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 		EXECUTE settings->>'words' INTO problem USING state, message, detail, hint;
 	END;
+	EXECUTE settings->>'made' INTO new_id, in_doubt;
 	-- the commit writes the variables; after a failure it revokes the new token
 	EXECUTE settings->>'requests' INTO requests_before, errors_before;
 	PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
@@ -703,25 +721,30 @@ BEGIN
 		RETURN;
 	END IF;
 
-	-- A new token of that name that ends on the expected day is what the failed attempt has left.
-	new_id := NULL;
-	BEGIN
-		EXECUTE format($query$
-			SELECT array_agg(new.id ORDER BY new.id)
-			FROM jsonb_to_recordset(%s.gitlab_pat_rotate_due_namesakes($1, $2))
-					AS new (id bigint, active boolean, expires_at date)
-			WHERE new.active AND new.expires_at = $4 AND NOT $3->'active' @> to_jsonb(new.id)$query$, settings->>'schema')
-			INTO extra USING settings, token, seen, ending;
-	EXCEPTION WHEN OTHERS THEN
-		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
-		EXECUTE settings->>'words' INTO message USING state, message, ''::text, ''::text;
-	END;
-	EXECUTE settings->>'note' USING token, base, extra[1], 'failed', problem, NULL::text;
-	FOR i IN 1 .. coalesce(cardinality(extra), 0) LOOP
-		EXECUTE settings->>'remedy' INTO message USING settings, token, extra[i];
-		EXECUTE settings->>'note' USING token, extra[i], extra[i], 'left over',
+	-- What the attempt has created may have been left over.  After a lost answer it is the
+	-- only token that the attempt can have created, if that is there already.
+	IF new_id IS NOT NULL OR in_doubt THEN
+		BEGIN
+			EXECUTE settings->>'namesakes' INTO namesakes USING settings, token;
+			IF new_id IS NULL THEN
+				EXECUTE settings->>'candidates' INTO candidates
+					USING seen->'history' || jsonb_build_object('started', base, 'began', began, 'ending', ending,
+						'before', (SELECT string_agg(a, ',') FROM jsonb_array_elements_text(seen->'active') a)), namesakes;
+				new_id := CASE WHEN cardinality(candidates) = 1 THEN candidates[1] END;
+			END IF;
+		EXCEPTION WHEN OTHERS THEN
+			GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+			EXECUTE settings->>'words' INTO message USING state, message, ''::text, ''::text;
+		END;
+	ELSE
+		EXECUTE settings->>'note' USING token, base, NULL::bigint, 'settled', 'the attempt has created no token', NULL::text;
+	END IF;
+	EXECUTE settings->>'note' USING token, base, new_id, 'failed', problem, NULL::text;
+	IF EXISTS (SELECT FROM jsonb_to_recordset(namesakes) AS n (id bigint, active boolean) WHERE n.active AND n.id = new_id) THEN
+		EXECUTE settings->>'remedy' INTO message USING settings, token, new_id;
+		EXECUTE settings->>'note' USING token, new_id, new_id, 'left over',
 			'the next run revokes it, or you do: ' || message, NULL::text;
-	END LOOP;
+	END IF;
 	COMMIT;
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 END
@@ -881,8 +904,8 @@ BEGIN
 	-- the statements that call the other parts
 	settings := settings || (SELECT jsonb_object_agg(part, format('SELECT %s.gitlab_pat_rotate_due_%s(%s)',
 			settings->>'schema', part, left('$1, $2, $3, $4', 4 * arguments - 2)))
-		FROM unnest('{history,look,places,rehearse,retired,namesakes,remedy,replace,settle,words}'::text[],
-			'{2,2,2,2,2,2,3,3,3,4}'::integer[]) AS p (part, arguments));
+		FROM unnest('{candidates,history,look,places,rehearse,retired,namesakes,remedy,replace,settle,words}'::text[],
+			'{2,2,2,2,2,2,2,3,3,3,4}'::integer[]) AS p (part, arguments));
 	settings := settings || jsonb_build_object(
 		'began', clock_timestamp(),
 		'today', ((settings->>'now')::timestamptz AT TIME ZONE 'UTC')::date,
@@ -893,6 +916,7 @@ BEGIN
 		'of_user', ' AND t.user_id = ($1->>''user_id'')::bigint',
 		'also_of_user', CASE WHEN settings ? 'container_column' OR (settings->>'user_in_key')::boolean
 			THEN ' AND t.user_id = ($1->>''user_id'')::bigint' END,
+		'made', format('SELECT * FROM %s.gitlab_pat_rotate_due_made()', settings->>'schema'),
 		'requests', format('SELECT coalesce(sum(requests), 0), coalesce(sum(errors), 0) FROM %s.gitlab_pat_requests()', settings->>'schema'),
 		-- a row of the log: of $1, a token; old_id, new_id, outcome, message and fingerprint
 		'note', format('INSERT INTO %s (at, owner, token_name, old_id, new_id, outcome, message, fingerprint%s)

@@ -307,6 +307,75 @@ foreach my $theirs ({ expires_at => day(30) }, { expires_at => day(90), scopes =
 		"$what that is created after the run was interrupted is named");
 }
 
+# Somebody creates a namesake while a run fails.  Only what the run has made itself may
+# go: what GitLab has answered with, or what alone can be behind a lost answer.
+sub theirs
+{
+	my ($id, %more) = @_;
+
+	return { id => $id, user_id => 2, name => 'job', scopes => ['api'], token => "glpat-job-$id", expires_at => day(90), %more };
+}
+
+sub hook_post
+{
+	$sim->control('POST', 'hooks', undef, { method => 'POST', path => 'users/2/personal', do => [ { create => theirs(@_) } ] });
+	return;
+}
+
+my @put_refused = ('PUT', 'JOB', 'status', status => 403, times => 0);
+
+foreach my $case (
+	[ 'a failed commit, and a namesake of other scopes', [ 300, scopes => ['read_api'] ], @put_refused ],
+	[ 'a failed commit, and a namesake that looks alike', [300], @put_refused ],
+	[ 'a creation that is refused, and a namesake', [300], 'POST', 'users/2/personal', 'status', status => 403, times => 0 ],
+	[ 'a new secret that does not work, and a namesake', [300], 'GET', 'self$', 'status', status => 401, nth => 3 ],
+	[ 'a lost answer, and a namesake of other scopes', [ 300, scopes => ['read_api'] ], 'POST', 'users/2/personal', 'reset', moment => 'after' ])
+{
+	my ($what, $theirs, @fault) = @$case;
+
+	set_stage();
+	hook_post(@$theirs);
+	$sim->fault(@fault);
+	like(run_job(), qr/ERROR/, "$what: the job fails");
+	$sim->control('DELETE', 'hooks');
+	isnt(sql(q{SELECT new_id FROM token_rotations WHERE outcome = 'failed'}), 300, "$what: the log does not take the namesake for its own");
+	is_repaired($what, undef, others => [300]);
+	is(sql(q{SELECT count(*) FROM token_rotations WHERE outcome IN ('left over', 'revoked') AND old_id = 300}), 0,
+		"$what: the namesake is not left over");
+}
+
+# Where several tokens may be behind a lost answer, the job names all and revokes none.
+set_stage();
+hook_post(300);
+$sim->fault('POST', 'users/2/personal', 'reset', moment => 'after');
+like(run_job(), qr/ERROR/, 'a lost answer, and a namesake that looks alike: the job fails');
+$sim->control('DELETE', 'hooks');
+is(sql(q{SELECT new_id FROM token_rotations WHERE outcome = 'failed'}), '', 'a lost answer, and a namesake that looks alike: the log does not guess');
+my ($lost) = grep { $_ != 100 && $_ != 300 } split / /, active('job');
+is_repaired('a lost answer, and a namesake that looks alike', undef, others => [ 300, $lost ]);
+is(sql(q{SELECT string_agg(old_id::text, ' ' ORDER BY old_id) FROM token_rotations WHERE outcome = 'unknown'}),
+	join(' ', sort { $a <=> $b } 300, $lost), 'a lost answer, and a namesake that looks alike: both are named');
+
+# What somebody creates an hour after a run was interrupted is not what the run has made,
+# whether the run's own token works or not.
+foreach my $how (qw(terminated killed))
+{
+	set_stage();
+	end_in_put($how);
+	my ($own) = grep { $_->{id} == 101 } $sim->tokens;
+	$sim->control('POST', 'clock', undef, { advance => 3600 });
+	$sim->control('POST', 'tokens', undef, theirs(300, expires_at => $own->{expires_at}));
+	my $what = "a namesake an hour after a run was $how";
+
+	is_repaired($what, undef, others => [300]);
+	is(sql(q{SELECT string_agg(old_id::text, ' ') FROM token_rotations WHERE outcome = 'unknown'}), 300, "$what: the namesake is named");
+}
+set_stage();
+end_in_put('killed');
+$sim->control('POST', 'tokens', undef, theirs(300));
+is_repaired('a namesake right after a run was killed', undef, others => [ 101, 300 ]);
+$sim->reset;
+
 # Native rotation
 set_stage();
 $sim->fault('PUT', 'JOB', 'status', status => 500, times => 0);

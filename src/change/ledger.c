@@ -479,6 +479,31 @@ ledger_first(DebtTest fits)
 	return NULL;
 }
 
+/*
+ * Finds the last token that the transaction has made, rolled back or not; 0 if there
+ * is none.  Returns whether there may be another one, of which no answer has come.
+ */
+bool
+ledger_made(int64 *id)
+{
+	bool		in_doubt = false;
+	dlist_iter	iter;
+
+	*id = 0;
+	dlist_foreach(iter, &ledger.debts)
+	{
+		const Debt *debt = debt_of(iter.cur);
+
+		if (debt->kind != DEBT_CREATED && debt->kind != DEBT_ROTATED)
+			continue;
+		if (debt->id == 0)
+			in_doubt = true;
+		else
+			*id = debt->id;
+	}
+	return in_doubt;
+}
+
 /* A detail that says what the transaction has done in GitLab.  Raises errors. */
 char *
 ledger_summary(void)

@@ -172,6 +172,7 @@ extern void ledger_close(void);
 extern bool ledger_is_change(const Debt *debt);
 extern Debt *ledger_find(uint64 instance, int64 id, DebtTest fits);
 extern Debt *ledger_first(DebtTest fits);
+extern bool ledger_made(int64 *id);
 extern char *ledger_summary(void);
 extern const char *ledger_shows_old(const Debt *debt, JsonRecord *answer);
 extern bool ledger_believes(const Debt *debt, int64 *id);

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "change/ledger.h"
 #include "commands/defrem.h"
 #include "compat.h"
 #include "executor/spi.h"
@@ -87,6 +88,7 @@ static int	running_jobs = 0;
 
 PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due_1_2);
 PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due_begin);
+PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due_made);
 PG_FUNCTION_INFO_V1(gitlab_pat_rotate_due_container);
 
 
@@ -613,6 +615,28 @@ gitlab_pat_rotate_due_begin(PG_FUNCTION_ARGS)
 {
 	check_running();
 	PG_RETURN_VOID();
+}
+
+/*
+ * The token that the transaction has made, also if its statement has failed; and
+ * whether there may be one of which GitLab's answer was lost.
+ */
+Datum
+gitlab_pat_rotate_due_made(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {false, false};
+	int64		id;
+
+	check_running();
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "unexpected result type of gitlab_pat_rotate_due_made()");
+	values[1] = BoolGetDatum(ledger_made(&id));
+	values[0] = Int64GetDatum(id);
+	nulls[0] = id == 0;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
 }
 
 /*

@@ -14,7 +14,9 @@
 --           tokens are revoked or expired, -v which='active' saves the most.
 --   group   the path of a group, for its Owner, who is no administrator: fetched are the
 --           tokens of it and its subgroups, of their projects, and of the service
---           accounts of the group; none by default
+--           accounts of all of these; none by default
+--   accounts  whose service accounts are fetched with a group: all, group (only those of
+--           the group itself, for GitLab before 18.11), projects, or none; all by default
 --   rotations  the logs of gitlab_pat_rotate_due(), separated by commas, for the views
 --           of tokens that rotations have left over or could not rotate; none by default
 --   reader  the role that may read the views, and nothing else; it is created if
@@ -25,6 +27,7 @@
 \if :{?tables} \else \set tables public \endif
 \if :{?which} \else \set which true \endif
 \if :{?group} \else \set group '' \endif
+\if :{?accounts} \else \set accounts all \endif
 \if :{?rotations} \else \set rotations '' \endif
 \if :{?reader} \else \set reader gitlab_dashboard_reader \endif
 
@@ -44,40 +47,52 @@ DROP MATERIALIZED VIEW IF EXISTS gitlab_dashboard.fetched_tokens,
 
 -- ---------------------------------------------------------------------------
 -- What is fetched: a list of tokens, a list of users, and the credential.  Of a
--- group, a list of each group and project: users, who could be anybody's, are not
--- asked for.
+-- group, a list of each group, project and service account: users, who could be
+-- anybody's, are not asked for.
 
-SELECT :'group' <> '' AS has_group \gset
+SELECT :'group' <> '' AS has_group, :'accounts' IN ('all', 'group', 'projects', 'none') AS knows_accounts \gset
+\if :knows_accounts
+\else
+  DO $$BEGIN RAISE EXCEPTION 'accounts must be all, group, projects or none'; END$$;
+\endif
 \if :has_group
   CREATE MATERIALIZED VIEW gitlab_dashboard.fetched_tokens AS
-    WITH token AS (
+    WITH this_group AS MATERIALIZED (
+      SELECT path FROM :"tables".gitlab_groups WHERE path = :'group' OR starts_with(path, :'group' || '/')),
+    this_project AS MATERIALIZED (
+      SELECT path FROM :"tables".gitlab_projects
+      WHERE group_path = :'group' OR starts_with(group_path, :'group' || '/')),
+    token AS (
       SELECT id, name, scopes, active, revoked, created_at, last_used_at, expires_at, user_id,
-             'project bot' AS bot, project AS container, access_level
+             'project bot' AS bot, project AS container, access_level,
+             'bot of ' || project AS username, project AS owner_name
       FROM :"tables".gitlab_project_access_tokens
-      WHERE project = ANY (ARRAY(
-        SELECT path FROM :"tables".gitlab_projects
-        WHERE group_path = :'group' OR starts_with(group_path, :'group' || '/')))
+      WHERE project = ANY (ARRAY(SELECT path FROM this_project))
       UNION ALL
       SELECT id, name, scopes, active, revoked, created_at, last_used_at, expires_at, user_id,
-             'group bot', group_path, access_level
+             'group bot', group_path, access_level, 'bot of ' || group_path, group_path
       FROM :"tables".gitlab_group_access_tokens
-      WHERE group_path = ANY (ARRAY(
-        SELECT path FROM :"tables".gitlab_groups
-        WHERE path = :'group' OR starts_with(path, :'group' || '/')))
+      WHERE group_path = ANY (ARRAY(SELECT path FROM this_group))
       UNION ALL
-      SELECT id, name, scopes, active, revoked, created_at, last_used_at, expires_at, user_id,
-             'service account', group_path, NULL
-      FROM :"tables".gitlab_group_service_account_tokens
-      WHERE group_path = :'group' AND user_id = ANY (ARRAY(
-        SELECT id FROM :"tables".gitlab_group_service_accounts WHERE group_path = :'group')))
+      SELECT t.id, t.name, t.scopes, t.active, t.revoked, t.created_at, t.last_used_at, t.expires_at, t.user_id,
+             'service account', t.group_path, NULL, a.username, a.name
+      FROM :"tables".gitlab_group_service_accounts a
+      JOIN :"tables".gitlab_group_service_account_tokens t ON t.group_path = a.group_path AND t.user_id = a.id
+      WHERE a.group_path = ANY (ARRAY(
+        SELECT path FROM this_group
+        WHERE :'accounts' = 'all' OR :'accounts' = 'group' AND path = :'group'))
+      UNION ALL
+      SELECT t.id, t.name, t.scopes, t.active, t.revoked, t.created_at, t.last_used_at, t.expires_at, t.user_id,
+             'service account', t.project, NULL, a.username, a.name
+      FROM :"tables".gitlab_project_service_accounts a
+      JOIN :"tables".gitlab_project_service_account_tokens t ON t.project = a.project AND t.user_id = a.id
+      WHERE a.project = ANY (ARRAY(
+        SELECT path FROM this_project WHERE :'accounts' IN ('all', 'projects'))))
     SELECT t.id, t.name, t.scopes, t.active, t.revoked, t.created_at, t.last_used_at,
-           t.expires_at, t.user_id, coalesce(a.username, 'bot of ' || t.container) AS username,
-           coalesce(a.name, t.container) AS owner_name, NULL::text AS owner_state,
+           t.expires_at, t.user_id, t.username, t.owner_name, NULL::text AS owner_state,
            NULL::boolean AS owner_locked, true AS owner_bot, false AS owner_is_admin,
            NULL::text AS owner_url, t.bot, t.container, t.access_level
     FROM (SELECT * FROM token WHERE :which) t
-    LEFT JOIN (SELECT * FROM :"tables".gitlab_group_service_accounts
-               WHERE group_path = :'group') a ON a.id = t.user_id
     WITH NO DATA;
 \else
   CREATE MATERIALIZED VIEW gitlab_dashboard.fetched_tokens AS
@@ -186,7 +201,8 @@ CREATE VIEW gitlab_dashboard.credential AS
          s.srvname AS server_name,
          (SELECT option_value FROM pg_catalog.pg_options_to_table(s.srvoptions)
           WHERE option_name = 'url') AS url,
-         nullif(:'which', 'true') AS which, nullif(:'group', '') AS of_group
+         nullif(:'which', 'true') AS which, nullif(:'group', '') AS of_group,
+         CASE WHEN :'group' <> '' THEN :'accounts' END AS of_accounts
   FROM gitlab_dashboard.fetched_credential c
   JOIN pg_catalog.pg_foreign_server s ON s.srvname = :'server';
 
@@ -197,6 +213,8 @@ COMMENT ON COLUMN gitlab_dashboard.credential.which
 IS 'the condition on the tokens that are fetched; NULL: all tokens are';
 COMMENT ON COLUMN gitlab_dashboard.credential.of_group
 IS 'the group whose tokens are fetched; NULL: those of all users';
+COMMENT ON COLUMN gitlab_dashboard.credential.of_accounts
+IS 'whose service accounts are fetched with the group: all, group, projects or none; NULL: those of all users';
 
 -- ---------------------------------------------------------------------------
 -- What is remembered

@@ -10,6 +10,8 @@ use lib "$FindBin::RealBin/lib";
 use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;
+use HTTP::Tiny;
+use JSON::PP ();
 use POSIX qw(strftime);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -417,6 +419,15 @@ sub test_group
 	$sim->clear_faults;
 	$sim->reset;
 	$other->safe_psql('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice')});
+	my %account = map {
+		my $answer = HTTP::Tiny->new(no_proxy => ['127.0.0.1'])->post($sim->url . "/api/v4/$_/service_accounts",
+			{ headers => { 'PRIVATE-TOKEN' => 'glpat-sim-admin' } });
+		my $account = JSON::PP::decode_json($answer->{content});
+		my $token = $sim->control('POST', 'tokens', undef,
+			{ name => 'of account', user_id => $account->{id}, scopes => ['api'], expires_at => day(9) });
+
+		($_ => "$token->{id}|active|$account->{username}|service account|unknown|")
+	} 'groups/acme%2Finfra', 'projects/acme%2Fapp';
 	$sim->clear_journal;
 	run_script($other, 'dashboards/install.sql', group => 'acme');
 	is( $other->safe_psql('postgres', q{
@@ -425,10 +436,22 @@ sub test_group
 		join("\n",
 			'9|active|bot of acme/app|project bot|unknown|acme/app|30',
 			'10|active|bot of acme/infra|group bot|unknown|acme/infra|40',
-			'11|active|service_account_deploy|service account|unknown|acme|'),
-		"the tokens of a group, its projects and service accounts are shown to the group's Owner");
-	is($other->safe_psql('postgres', 'SELECT of_group, sees_all_tokens FROM gitlab_dashboard.credential'), 'acme|f',
-		'the view of the credential says of which group');
+			'11|active|service_account_deploy|service account|unknown|acme|',
+			$account{'groups/acme%2Finfra'} . 'acme/infra|', $account{'projects/acme%2Fapp'} . 'acme/app|'),
+		"the tokens of a group, its subgroups, its projects and all their service accounts are shown to the group's Owner");
+	is($other->safe_psql('postgres', 'SELECT of_group, of_accounts, sees_all_tokens FROM gitlab_dashboard.credential'), 'acme|all|f',
+		'the view of the credential says of which group and of which service accounts');
+	my ($of_project) = $account{'projects/acme%2Fapp'} =~ /^(\d+)/;
+	foreach ([ group => '9 10 11', 0 ], [ projects => "9 10 $of_project", 2 ], [ none => '9 10', 0 ])
+	{
+		my ($accounts, $ids, $asked) = @$_;
+
+		$sim->clear_journal;
+		run_script($other, 'dashboards/install.sql', group => 'acme', accounts => $accounts);
+		is($other->safe_psql('postgres', q{SELECT string_agg(id::text, ' ' ORDER BY id) FROM gitlab_dashboard.tokens}), $ids,
+			"-v accounts=$accounts leaves out other service accounts");
+		is($sim->count(path => '/projects/[^/]*/service_accounts\?'), $asked, "with -v accounts=$accounts, a refresh asks $asked projects for their service accounts");
+	}
 	is($sim->count(path => '/users\?'), 0, 'nobody is asked for the users');
 	return;
 }

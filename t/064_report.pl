@@ -476,7 +476,7 @@ sub test_group
 	$node->safe_psql('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-alice')});
 	run_script($node, 'dashboards/install.sql', group => 'acme');
 	look();
-	is((texts('header p'))[0] =~ s/.*UTC: //r, 'the tokens of the group acme, its projects and service accounts',
+	is((texts('header p'))[0] =~ s/.*UTC: //r, 'the tokens of the group acme, its subgroups and projects, and of all their service accounts',
 		'the page says of which group the tokens are');
 	unlike(join("\n", texts('.findings')), qr/one user/, 'the report of a group is complete');
 	like(join("\n", texts('#unused')), qr/bot of acme\/app.*project bot, Developer/s,

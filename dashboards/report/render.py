@@ -526,14 +526,20 @@ def lists_of_tokens(data, total):
                         LAST_USED], data["unused"], total["unused_90"], BY_OWNER)]
 
 
+OF_ACCOUNTS = {"all": ", and of all their service accounts",
+               "group": ", and of the service accounts of the group itself",
+               "projects": ", and of the service accounts of projects",
+               "none": ", without service accounts"}
+
+
 def coverage(data):
     """Which part of GitLab's tokens the report is about."""
     credential = data["credential"]
     if not credential:
         return "no tokens yet"
     return "%s%s" % (
-        "the tokens of the group %s, its projects and service accounts" % name(
-            credential["of_group"])
+        "the tokens of the group %s, its subgroups and projects%s" % (
+            name(credential["of_group"]), OF_ACCOUNTS[credential["of_accounts"]])
         if credential["of_group"] else
         "the tokens of all users" if credential["sees_all_tokens"]
         else "the tokens of the owner of %s" % name(credential["name"]),

@@ -9,6 +9,7 @@ use Digest::SHA qw(sha256_hex);
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
+use Document;
 use GitLabCluster;
 use GitLabSim;
 use PostgreSQL::Test::Cluster;
@@ -144,6 +145,51 @@ foreach my $version (@old)
 	}
 	is($node->safe_psql('stepwise', $members),
 		$fresh, 'updates by way of all versions make a new installation of the first one');
+}
+
+# The nightly jobs of 1.1, with the tables of its documents; what doc/versions.md says.
+test_jobs() if grep { $_ eq '1.1' } @old;
+
+sub test_jobs
+{
+	my $document = Document->read("$FindBin::RealBin/../doc/versions.md");
+	my $log = 'at timestamptz NOT NULL, owner text NOT NULL, token_name text NOT NULL, old_id bigint, new_id bigint, '
+	  . 'outcome text NOT NULL, message text';
+	my $deliveries = q{token_name text NOT NULL, owner text NOT NULL, project text NOT NULL, variable text NOT NULL,
+		environment_scope text NOT NULL DEFAULT '*', days integer DEFAULT 14};
+
+	$sim->reset(dates => 'today');
+	database('jobs', qq{
+		CREATE EXTENSION gitlab_pat_fdw VERSION '1.1';
+		CREATE SERVER gitlab FOREIGN DATA WRAPPER gitlab_pat_fdw OPTIONS (url '@{[ $sim->url ]}');
+		CREATE USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (token 'glpat-sim-admin');
+		IMPORT FOREIGN SCHEMA gitlab
+			LIMIT TO (gitlab_personal_access_tokens, gitlab_users, gitlab_project_variables, gitlab_group_variables)
+			FROM SERVER gitlab INTO public;
+		CREATE ROLE rotator;
+		CREATE TABLE token_deliveries ($deliveries);
+		CREATE TABLE token_rotations ($log);
+		CREATE TABLE group_deliveries ($deliveries);
+		CREATE TABLE group_rotations ($log);
+		INSERT INTO token_deliveries VALUES ('alice api', 'alice', 'acme/app', 'DEPLOY_PAT');
+		INSERT INTO group_deliveries VALUES ('frank admin', 'frank', 'acme', 'GROUP_PAT')});
+	$sim->variable_set(group => 'acme', key => 'GROUP_PAT', value => 'glpat-sim-frank');
+	is(update('jobs'), '0', 'a database with jobs of 1.1 is updated');
+	my (undef, undef, $said) = $node->psql('jobs', q{CALL gitlab_pat_rotate_due('token_deliveries')});
+	like($said, qr/ERROR: .*log/, 'a job of 1.1 without a log fails and names it');
+	(undef, undef, $said) = $node->psql('jobs', q{CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations')});
+	like($said, qr/ERROR: .*has no column "fingerprint"/, 'a job of 1.1 with its log fails and names the columns that the log lacks');
+
+	my $sql = join '', map { $_->{text} } @{ $document->section('Nightly jobs that call gitlab_pat_rotate_due()')->{blocks} };
+	(undef, my $out, $said) = $node->psql('jobs', $sql, on_error_stop => 1);
+	unlike($said, qr/ERROR/, 'the steps for jobs of 1.1 work');
+	like($said, qr/NOTICE:  token 2, "alice api" of "alice", is due/, 'the dry run says what the next night will do');
+	(undef, $out, $said) = $node->psql('jobs', q{
+		CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations');
+		CALL gitlab_pat_rotate_due('group_deliveries', 'group_rotations')});
+	unlike($said, qr/ERROR|WARNING/, 'the jobs of 1.1 succeed after the steps');
+	is($sim->token_state(2), 'revoked', 'a job of 1.1 rotates after the steps');
+	return;
 }
 
 # A database in which the extension is at work.

@@ -28,7 +28,7 @@ my %elsewhere = (
 	'doc/dashboards.md' => 't/061_dashboard_views.pl',
 	'doc/recipes.md' => 't/060_recipes.pl',
 	'doc/reports.md' => 't/023_reports.pl',
-	'doc/versions.md' => 't/014_versions.pl');
+	'doc/versions.md' => 't/014_versions.pl and t/050_upgrade.pl');
 
 # Throwaway; nobody has its private part.
 my $public_key = <<'KEY';

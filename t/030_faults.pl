@@ -13,6 +13,7 @@ use lib "$FindBin::RealBin/lib";
 use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;
+use IO::Compress::Gzip qw(gzip $GzipError);
 use IO::Socket::INET;
 use JSON::PP ();
 use MIME::Base64;
@@ -133,6 +134,24 @@ my @all = qw(list page total lookup self users insert update native delete);
 my $descriptors;
 
 my $session = Session->open($node, verbosity => 'verbose');
+
+
+# --- bodies in gzip -----------------------------------------------------------------
+
+# Text as one member of gzip.
+sub gzip_of
+{
+	my ($text) = @_;
+
+	gzip(\$text => \my $packed) or die $GzipError;
+	return $packed;
+}
+
+# The fields of a fault whose body is these bytes, said to be gzip.
+sub in_gzip
+{
+	return (base64 => JSON::PP::true, body => encode_base64($_[0]), headers => { 'Content-Encoding' => 'gzip' });
+}
 
 
 # --- how a fault is tried -----------------------------------------------------------
@@ -403,6 +422,8 @@ foreach my $case (
 	[ 'a null character at the end', 'body', base64 => JSON::PP::true, body => encode_base64("[]\0") ],
 	[ 'UTF-16', 'body', base64 => JSON::PP::true, body => encode_base64("\xff\xfe[\0]\0") ],
 	[ 'no gzip', 'body', body => '[]', headers => { 'Content-Encoding' => 'gzip' } ],
+	[ 'bytes behind the end of gzip', 'body', in_gzip(gzip_of('[]') . 'more') ],
+	[ 'two members of gzip', 'body', in_gzip(gzip_of('[') . gzip_of(']')) ],
 	[ 'an unknown coding', 'body', body => '[]', headers => { 'Content-Encoding' => 'zip' } ],
 	[ 'more than the limit', 'oversized', size => 100_000 ],
 	[ 'more than the limit, length unknown', 'oversized', size => 100_000, length => JSON::PP::false ],

@@ -323,7 +323,12 @@ on_write(char *chunk, size_t size, size_t nitems, void *arg)
 		/* not realloc(), which would leave an old copy of a secret behind */
 		data = malloc(capacity);
 		if (data == NULL)
+		{
+			(void) refuse(transfer, HTTP_NO_MEMORY,
+						  "There is none for more than %d bytes of the answer",
+						  (int) exchange->length);
 			return 0;
+		}
 		if (exchange->length > 0)
 			memcpy(data, exchange->data, exchange->length);
 		memory_free_zeroed(exchange->data, exchange->length);
@@ -601,8 +606,6 @@ transfer_failure(CURLcode code, const HttpTransfer *transfer)
 				transfer->exchange->length == 0 &&
 				curl_version_info(CURLVERSION_NOW)->version_num < 0x080600 ?
 				HTTP_TOO_LARGE : HTTP_NO_MEMORY;
-		case CURLE_WRITE_ERROR:
-			return HTTP_NO_MEMORY;
 		case CURLE_TOO_LARGE:
 			return HTTP_TOO_LARGE;
 		case CURLE_PEER_FAILED_VERIFICATION:
@@ -627,6 +630,7 @@ transfer_failure(CURLcode code, const HttpTransfer *transfer)
 		case CURLE_BAD_CONTENT_ENCODING:
 		case CURLE_UNSUPPORTED_PROTOCOL:
 		case CURLE_WEIRD_SERVER_REPLY:
+		case CURLE_WRITE_ERROR: /* bytes behind the end of a gzip member */
 			return HTTP_UNREADABLE;
 		default:
 			return transfer->connected ? HTTP_LOST : HTTP_CANNOT_CONNECT;

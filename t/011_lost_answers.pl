@@ -251,6 +251,21 @@ foreach my $case ([ $insert, 'COMMIT' ], [ $insert, 'ROLLBACK' ], [ $native, 'CO
 		"$name: the SELECT in the warning finds the token");
 }
 
+# Each kind of token has its article.
+foreach my $case ([ 'an impersonation token', 'gitlab_impersonation_tokens' ],
+	[ 'a personal access token', 'gitlab_personal_access_tokens' ])
+{
+	my ($what, $table) = @$case;
+
+	$node->safe_psql('postgres', "IMPORT FOREIGN SCHEMA gitlab LIMIT TO ($table) FROM SERVER gitlab INTO lost");
+	$sim->reset;
+	$sim->fault('POST', '', 'reset', times => 0, moment => 'after');
+	my $said = said($session, "BEGIN; DO \$\$ BEGIN INSERT INTO $table (user_id, name, scopes, expires_at)
+		VALUES (2, 'lost', '{api}', $later); EXCEPTION WHEN OTHERS THEN NULL; END \$\$; ROLLBACK");
+	like($said, qr/WARNING:  01L05: $what may have been created/, "a WARNING calls it $what");
+	$sim->clear_faults;
+}
+
 # An error that reaches the client is not repeated.
 foreach my $sql ($insert, "BEGIN; $insert; ROLLBACK", "BEGIN; $insert; COMMIT")
 {

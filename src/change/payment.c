@@ -398,8 +398,9 @@ warn_lost(Debt *debt)
 	Announcement a = {{0}, {0}, {0}};
 
 	SAY(message,
-		"a %s may have been created on server \"%s\" for a transaction that was rolled back",
-		debt->resource->singular, debt->connection->server_name);
+		"%s %s may have been created on server \"%s\" for a transaction that was rolled back",
+		resource_article(debt->resource), debt->resource->singular,
+		debt->connection->server_name);
 	say_why(&a, debt);
 	SAY(hint, "Look for it, and revoke it if it is there: %s", debt->finder);
 	quiet_warn(ERRCODE_GITLAB_CREATION_IN_DOUBT, &a);

@@ -235,8 +235,7 @@ order_token(RemoteChange *change, const ResourceValue *values, int nvalues)
 	if (expiry)
 		api_check_expiry(change->client, expiry->value);
 	order.path = order.place->collection;
-	order.action = psprintf("create %s %s%s",
-							strchr("aeiou", resource->singular[0]) ? "an" : "a",
+	order.action = psprintf("create %s %s%s", resource_article(resource),
 							resource->singular, order.place->words);
 	if (resource == resource_tokens)
 	{

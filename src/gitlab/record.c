@@ -77,7 +77,7 @@ object_name(const Source *source)
 	if (resource->variant && key && key[0] && strlen(key) <= MAX_SHOWN_KEY &&
 		strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == strlen(key))
 		return psprintf("%s \"%s\"", resource->singular, key);
-	return psprintf("a %s", resource->singular);
+	return psprintf("%s %s", resource_article(resource), resource->singular);
 }
 
 pg_noreturn static void

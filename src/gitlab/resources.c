@@ -669,6 +669,14 @@ resource_field(const Resource *resource, const char *name)
 	return NULL;
 }
 
+/* The article before the word for one of its objects: an "impersonation token". */
+const char *
+resource_article(const Resource *resource)
+{
+	/* what begins with a u is a user, and pronounced with a consonant */
+	return strchr("aeio", resource->singular[0]) ? "an" : "a";
+}
+
 /* Whether an object can be looked up by its key. */
 bool
 resource_has_lookup(const Resource *resource)
@@ -757,8 +765,8 @@ resource_check_name(const Resource *resource, const char *field,
 	if (!resource_is_name(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for the field \"%s\" of a %s",
-						field, resource->singular),
+				 errmsg("invalid value for the field \"%s\" of %s %s",
+						field, resource_article(resource), resource->singular),
 				 errdetail("It is empty, too long, or has \".\" or \"..\" as a component of a path.")));
 }
 

@@ -211,6 +211,7 @@ extern const Resource *resource_next(const Resource *resource);
 extern const ResourceField *resource_field(const Resource *resource,
 										   const char *name);
 
+extern const char *resource_article(const Resource *resource);
 extern bool resource_has_lookup(const Resource *resource);
 extern bool resource_has_insert(const Resource *resource);
 extern bool resource_has_ids(const Resource *resource);

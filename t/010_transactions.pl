@@ -336,6 +336,23 @@ foreach my $kind (qw(INSERT UPDATE NATIVE))
 	is(changes($sim), '2 revoked', "$name: GitLab has the tokens that it should");
 }
 
+# A gateway that answers 503 says nothing of what GitLab does, and is an answer.
+{
+	my $name = 'DELETE, cancel between answers of 503';
+
+	$sim->reset;
+	$node->safe_psql('postgres', q{ALTER SERVER gitlab OPTIONS (SET max_retries '4')});
+	$sim->fault('DELETE', 'tokens/2$', 'status', status => 503, times => 0, moment => 'after');
+	$session->send("BEGIN; $changes{DELETE}; COMMIT");
+	$sim->wait_for('DELETE', 'tokens/2$', 3);
+	signal_backend($session, 'INT');
+	my $text = said_later($session);
+	like($text, qr/WARNING:  although .*rolled back.* may have been revoked on server "gitlab": 2\nDETAIL:  GitLab had not confirmed that /,
+		"$name: the warning's detail does not say that there was no answer");
+	$sim->clear_faults;
+	$node->safe_psql('postgres', q{ALTER SERVER gitlab OPTIONS (SET max_retries '0')});
+}
+
 # The same with a rollback that has more to do, during which the answer comes.
 {
 	my $name = 'INSERT and DELETE, cancel while the commit revokes';

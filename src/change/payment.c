@@ -375,7 +375,7 @@ warn_deleted(void)
 				 "It failed after its commit had begun.");
 	warn_revoked(is_uncertain, ERRCODE_GITLAB_TOKENS_IN_DOUBT,
 				 "may have been revoked",
-				 "GitLab had not answered when the commit was interrupted.");
+				 "GitLab had not confirmed that when the commit was interrupted.");
 }
 
 /* Why it is not known what came of a POST, for a message's detail. */

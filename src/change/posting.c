@@ -106,19 +106,25 @@ pg_noreturn static void
 report_lost(const Debt *debt, const char *action)
 {
 	char		description[API_DESCRIPTION_SIZE];
+	const char *named = "";
+	const char *feared = "A token may exist";
 	int64		id = 0;
 
 	api_describe(debt->call, description, sizeof(description));
-	(void) record_id(debt->call->record, &id);
+	if (record_id(debt->call->record, &id))
+		named = psprintf(" It names token " INT64_FORMAT ".", id);
+	if (debt->kind == DEBT_ROTATED)
+		feared = psprintf("GitLab may have revoked token " INT64_FORMAT " and made a new one",
+						  debt->other_id);
 	ereport(ERROR,
 			(errcode(api_sqlstate(debt->call)),
 			 errmsg("could not %s on server \"%s\": GitLab's answer was lost",
 					action, debt->connection->server_name),
-			 id ?
-			 errdetail("%s It names token " INT64_FORMAT ". A token may exist whose secret nobody knows.",
-					   description, id) :
-			 errdetail("%s A token may exist whose secret nobody knows.",
-					   description),
+			 errdetail("%s%s %s whose secret nobody knows.", description, named,
+					   feared),
+			 debt->kind == DEBT_ROTATED ?
+			 errhint("Look for its successor, and rotate that, or revoke it and create another one: %s",
+					 debt->finder) :
 			 errhint("Look for it, and revoke it if it is there: %s",
 					 debt->finder)));
 }

@@ -119,6 +119,17 @@ sub test_ids
 		like($said, qr/^$id\|alice api\|t$/m, "native: the secret comes back with the id $id");
 		is(changes($sim), '2 revoked, 17 active', "native: the id $id: GitLab has rotated");
 	}
+	foreach my $id (undef, 0, -3, 'seventeen')
+	{
+		my $shown = $id // 'null';
+
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => { id => $id });
+		my $said = said($session, $sql{native} =~ s/id, name/name/r);
+		like($said, qr/WARNING:  01L16: the rotation of personal access token 2 to one whose id is not known on server /,
+			"native: the warning does not make an id of $shown");
+		like($said, qr/^alice api\|t$/m, "native: the secret comes back with the id $shown");
+	}
 	like(slurp_file($node->logfile), qr/LOG:  personal access token 2 replaced by one whose id is not known, and revoked \("alice api"/,
 		'the audit trail does not name an id that is not believed');
 

@@ -276,11 +276,12 @@ warn_of_answer(const Debt *debt, const TokenOrder *order, JsonRecord *answer,
 {
 	int64		id = 0;
 
-	(void) record_integer(answer, "id", &id);
 	ereport(WARNING,
 			(errcode(ERRCODE_GITLAB_ANSWER_DIFFERS),
-			 errmsg("the rotation of %s " INT64_FORMAT " to " INT64_FORMAT " on server \"%s\" differs from the request",
-					debt->resource->singular, order->old_id, id,
+			 errmsg("the rotation of %s " INT64_FORMAT " to %s on server \"%s\" differs from the request",
+					debt->resource->singular, order->old_id,
+					record_id(answer, &id) ? psprintf(INT64_FORMAT, id) :
+					"one whose id is not known",
 					debt->connection->server_name),
 			 errdetail("GitLab's answer differs in the field \"%s\".", field),
 			 errhint("Store the secret that is returned, and look for the successor: %s",

@@ -34,6 +34,7 @@ test_other_answers();
 test_ids();
 test_no_expiry();
 test_variables();
+test_doubtful_writes();
 test_clock();
 $session->close;
 is_alive($node);
@@ -264,6 +265,81 @@ sub test_variables
 	is(said($session, "DELETE FROM gitlab_project_variables WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'; SELECT 'alive'"),
 		'alive', 'DELETE: an answer that names another variable harms nothing');
 	is($sim->variable_value('project acme/app', 'DEPLOY_PAT'), undef, 'DELETE: the variable is gone after an answer that names another one');
+	$sim->clear_faults;
+	return;
+}
+
+# The variables of the simulator, for comparing.
+sub variables { return join ' ', sort map { "$_->{owner}/$_->{key}/$_->{environment_scope}=" . ($_->{value} // '') } $sim->variables }
+
+# An answer that does not show what was sent is no sign that GitLab has stored it, whether
+# it has or not.
+sub test_doubtful_writes
+{
+	my $text = sub { return (body => $_[0], status => $_[1] // 200) };
+	my $deliver = "WITH new AS (UPDATE tokens SET expires_at = $later WHERE id = 2 RETURNING token)
+		UPDATE gitlab_project_variables v SET value = new.token FROM new
+			WHERE v.project = 'acme/app' AND v.key = 'DEPLOY_PAT' RETURNING 'delivered'";
+	my $create = "WITH new AS (UPDATE tokens SET expires_at = $later WHERE id = 2 RETURNING token)
+		INSERT INTO gitlab_project_variables (project, key, value, masked) SELECT 'acme/app', 'N', token, true FROM new";
+	my $instance = "WITH new AS (UPDATE tokens SET expires_at = $later WHERE id = 2 RETURNING token)
+		INSERT INTO gitlab_instance_variables (key, value) SELECT 'N', token FROM new";
+	my $all = '"protected":false,"masked":true,"hidden":false,"raw":false,"description":null,"variable_type":"env_var"';
+
+	$node->safe_psql('postgres', 'IMPORT FOREIGN SCHEMA gitlab LIMIT TO (gitlab_instance_variables) FROM SERVER gitlab INTO answers');
+	foreach my $case (
+		[ 'PUT', $deliver, '204 without a body', 'lacks', 'key', status => 204, body => '' ],
+		[ 'PUT', $deliver, 'an empty object', 'lacks', 'key', $text->('{}') ],
+		[ 'PUT', $deliver, 'an empty array', 'lacks', 'key', $text->('[]') ],
+		[ 'PUT', $deliver, 'an array with the variable', 'lacks', 'key', $text->('[{"key":"DEPLOY_PAT"}]') ],
+		[ 'PUT', $deliver, 'a key that is a number', 'differs in', 'key', $text->('{"key":17,"value":"x"}') ],
+		[ 'PUT', $deliver, 'the key alone', 'lacks', 'value', $text->('{"key":"DEPLOY_PAT"}') ],
+		[ 'PUT', $deliver, 'a value that is null', 'differs in', 'value', $text->(qq({"key":"DEPLOY_PAT","value":null,"environment_scope":"*",$all})) ],
+		[ 'PUT', $deliver, 'a value that is hidden all at once', 'differs in', 'value', $text->('{"key":"DEPLOY_PAT","value":null,"environment_scope":"*","hidden":true}') ],
+		[ 'PUT', $deliver, 'the old value', 'differs in', 'value', $text->(qq({"key":"DEPLOY_PAT","value":"old-deploy-pat","environment_scope":"*",$all})) ],
+		[ 'POST', $create, '204 without a body', 'lacks', 'key', status => 204, body => '' ],
+		[ 'POST', $create, 'an empty object', 'lacks', 'key', $text->('{}', 201) ],
+		[ 'POST', $create, 'an empty array', 'lacks', 'key', $text->('[]', 201) ],
+		[ 'POST', $create, 'a key and a scope', 'lacks', 'value', $text->('{"key":"N","environment_scope":"*"}', 201) ],
+		[ 'POST', $instance, '204 without a body', 'lacks', 'key', status => 204, body => '' ],
+		[ 'POST', $instance, 'a key alone', 'lacks', 'value', $text->('{"key":"N"}', 201) ])
+	{
+		my ($method, $sql, $what, $verb, $field, %answer) = @$case;
+
+		foreach my $moment (qw(before after))
+		{
+			my $name = ($sql eq $instance ? 'instance, ' : '') . "$method, $what, $moment the write is done";
+
+			$sim->reset;
+			my $before = variables();
+			$sim->fault($method, 'variables', 'body', moment => $moment, %answer);
+			my $said = said($session, $sql);
+			like($said, qr/ERROR:  08P01: could not (?:change|create) .* on server "gitlab": GitLab.*\nDETAIL:  Its answer $verb the field "$field"\./,
+				"$name: the commit fails");
+			unlike($said, qr/WARNING/, "$name: nothing is in doubt after the rollback");
+			is(variables(), $before, "$name: the variables are as they were");
+			is(changes($sim), '17 revoked', "$name: the old token lives, and the new one is revoked");
+		}
+	}
+
+	# What is not answered for a hidden variable, and for one whose description goes, is no lack.
+	$sim->reset;
+	unlike(said($session, "UPDATE gitlab_project_variables SET value = 'another-secret' WHERE project = 'acme/app' AND key = 'HIDDEN_TOKEN'"),
+		qr/ERROR/, 'the value of a hidden variable need not be answered');
+	is($sim->variable_value('project acme/app', 'HIDDEN_TOKEN'), 'another-secret', 'the hidden variable has its value');
+	$sim->fault('PUT', 'variables', 'edit', remove => ['description']);
+	unlike(said($session, "UPDATE gitlab_project_variables SET description = NULL WHERE project = 'acme/app' AND key = 'CONFIG'"),
+		qr/ERROR/, 'a description that is removed need not be answered');
+
+	# A rollback does not believe everything either.
+	$sim->reset;
+	$sim->fault('PUT', 'DATABASE_URL', 'status', status => 400);
+	$sim->fault('PUT', 'DEPLOY_PAT', 'body', nth => 2, status => 204, body => '');
+	my $said = said($session, "BEGIN; UPDATE gitlab_project_variables SET value = 'one-that-is-new' WHERE project = 'acme/app' AND key = 'DEPLOY_PAT';
+		UPDATE gitlab_project_variables SET value = 'x' WHERE project = 'acme/app' AND key = 'DATABASE_URL' AND environment_scope = '*'; COMMIT");
+	like($said, qr/WARNING:  01L08: could not restore project variable "DEPLOY_PAT" of "acme\/app" on server "gitlab"\nDETAIL: .* GitLab's answer does not show that it has restored the variable\./,
+		'a rollback warns if an answer does not show the old value');
+	is($sim->variable_value('project acme/app', 'DEPLOY_PAT'), 'one-that-is-new', 'the value that the warning is about is there');
 	$sim->clear_faults;
 	return;
 }

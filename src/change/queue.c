@@ -129,8 +129,10 @@ queue_set_write_state(QueuedWrite *write, WriteState next)
 {
 	static const int allowed[] = {
 		[WRITE_QUEUED] = BIT(WRITE_SENT),
-		[WRITE_SENT] = BIT(WRITE_DONE) | BIT(WRITE_REFUSED) | BIT(WRITE_UNKNOWN),
+		[WRITE_SENT] = BIT(WRITE_DONE) | BIT(WRITE_DOUBTED) |
+		BIT(WRITE_REFUSED) | BIT(WRITE_UNKNOWN),
 		[WRITE_DONE] = 0,
+		[WRITE_DOUBTED] = 0,
 		[WRITE_REFUSED] = BIT(WRITE_SENT),
 		[WRITE_UNKNOWN] = BIT(WRITE_SENT),
 	};

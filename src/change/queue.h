@@ -36,6 +36,7 @@ typedef enum WriteKind
  *	QUEUED		its subtransaction is rolled back	(gone)		queue_end_subtransaction	no
  *	QUEUED		the commit sends it					SENT		start_write		yes
  *	SENT		GitLab has done it, or it deletes what is absent	DONE	learn	no
+ *	SENT		the answer does not show that it is done	DOUBTED	learn		no
  *	SENT		GitLab refuses, or was not asked	REFUSED		learn	no
  *	SENT		the answer is lost					UNKNOWN		learn	no
  *	REFUSED, UNKNOWN	there is a new credential	SENT		start_write		yes
@@ -45,6 +46,8 @@ typedef enum WriteState
 	WRITE_QUEUED,
 	WRITE_SENT,
 	WRITE_DONE,
+	WRITE_DOUBTED,				/* it may be done, and GitLab is through with
+								 * it */
 	WRITE_REFUSED,				/* nothing came of it */
 	WRITE_UNKNOWN				/* it may be done */
 } WriteState;
@@ -131,6 +134,8 @@ typedef struct QueuedWrite
 	/* during the commit */
 	WriteState	state;
 	ApiCall    *call;			/* that was sent, until it is known to be done */
+	const ResourceField *differs;	/* that the answer does not show as sent,
+									 * or NULL */
 	bool		stray;			/* an attempt to carry it out, or to undo it,
 								 * may take effect yet, whatever came of
 								 * others */

@@ -23,8 +23,7 @@
 static bool
 may_be_done(const QueuedWrite *write)
 {
-	return write->state == WRITE_SENT || write->state == WRITE_DONE ||
-		write->state == WRITE_UNKNOWN;
+	return write->state != WRITE_QUEUED && write->state != WRITE_REFUSED;
 }
 
 /* Whether any write was sent that may have changed something. */
@@ -47,8 +46,8 @@ undo_is_needed(void)
 static bool
 is_settled(const QueuedWrite *write)
 {
-	return write->state == WRITE_DONE && !write->stray &&
-		!writing_may_be_overtaken(write);
+	return (write->state == WRITE_DONE || write->state == WRITE_DOUBTED) &&
+		!write->stray && !writing_may_be_overtaken(write);
 }
 
 static void
@@ -127,9 +126,16 @@ warn_failed(const QueuedWrite *write, ApiCall *call)
 	warn_left(write, description);
 }
 
+/* Whether two texts are there, and the same. */
+static bool
+are_same(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
 /*
  * Whether a record holds another value than a write, and those that came after
- * it, have given to its object.
+ * it, have given to its object; or than GitLab has made of it.
  */
 static bool
 has_foreign_value(JsonRecord *record, QueuedWrite *write)
@@ -138,24 +144,40 @@ has_foreign_value(JsonRecord *record, QueuedWrite *write)
 
 	if (found == NULL || record_text(write->fields, "value") == NULL)
 		return false;
+	if (write->state == WRITE_DOUBTED &&
+		are_same(found, record_text(write->call->record, "value")))
+		return false;
 	for (dlist_node *node = &write->same_object;
 		 node != &write->object->writes.head; node = node->next)
 	{
-		const char *written = record_text(own_write(node)->fields, "value");
-
-		if (written && strcmp(found, written) == 0)
+		if (are_same(found, record_text(own_write(node)->fields, "value")))
 			return false;
 	}
 	return true;
 }
 
 /*
- * Whether a change stands, so that it can be undone.  A group's variable that
- * is gone would have GitLab change another one, and what somebody else has
- * written since is not ours to take away.  Warns if it does not.
+ * Whether an object that does not have what a change gave to it, as GitLab has shown
+ * it, is as it was before.  Then the change was never made, though it was answered.
  */
 static bool
-stands(QueuedWrite *write, Patience *patience)
+was_never_made(const QueuedWrite *write, ApiCall *shown)
+{
+	if (write->state != WRITE_DOUBTED || write->stray)
+		return false;
+	return api_verdict(shown) == API_ABSENT ?
+		strcmp(write->old_variant, write->new_variant) != 0 :
+		are_same(record_text(shown->record, "value"), write->old_value);
+}
+
+/*
+ * Whether a change stands, so that it can be undone.  A group's variable that
+ * is gone would have GitLab change another one, and what somebody else has
+ * written since is not ours to take away.  Warns if it does not, unless the
+ * change was never made: *as_before.
+ */
+static bool
+stands(QueuedWrite *write, Patience *patience, bool *as_before)
 {
 	ApiCall    *call = send_undo(write, "GET", write->new_variant, NULL,
 								 patience);
@@ -163,16 +185,18 @@ stands(QueuedWrite *write, Patience *patience)
 	bool		there;
 	bool		foreign;
 
+	*as_before = false;
 	if (call == NULL)
 		return false;
 	there = api_verdict(call) == API_DONE &&
 		strcmp(queue_variant(write->object->resource, call->record),
 			   write->new_variant) == 0;
 	foreign = there && has_foreign_value(call->record, write);
-	if (!there || foreign)
+	*as_before = (!there || foreign) && was_never_made(write, call);
+	if ((!there || foreign) && !*as_before)
 	{
 		/* a change that was not answered may not have been made */
-		if (write->state != WRITE_DONE &&
+		if (!is_settled(write) && write->state != WRITE_DONE &&
 			(foreign || (moves && api_verdict(call) == API_ABSENT)))
 			warn_unsettled(write);
 		else if (foreign)
@@ -192,27 +216,33 @@ static bool
 undo_write(QueuedWrite *write, Patience *patience)
 {
 	ApiCall    *call;
+	bool		done;
 	bool		undone;
 	bool		settled;
+	bool		as_before;
 
 	if (write->obstacle)
 	{
 		warn_left(write, write->obstacle);
 		return false;
 	}
-	if (write->kind == WRITE_CHANGE && !stands(write, patience))
-		return false;
+	if (write->kind == WRITE_CHANGE && !stands(write, patience, &as_before))
+		return as_before;
 	call = send_undo(write, write_words[write->kind].undo_method, write->new_variant,
 					 write->undo_body, patience);
 	if (call == NULL)
 		return false;
+	done = api_verdict(call) == API_DONE;
 	/* what was not deleted, if that was not answered, can't be created */
-	undone = api_verdict(call) == API_DONE ||
+	undone = (done && !(write->undo_body &&
+						writing_difference(write, write->undo_body, call->record))) ||
 		(write->kind == WRITE_DELETE && write->state != WRITE_DONE &&
 		 api_refusal(call) == REFUSAL_REQUEST);
 	settled = is_settled(write);
 	write->stray = write->stray || api_left_stray(call);
-	if (!undone)
+	if (!undone && done)
+		warn_left(write, "GitLab's answer does not show that it has restored the variable.");
+	else if (!undone)
 		warn_failed(write, call);
 	else if (!settled)
 		warn_unsettled(write);

@@ -418,6 +418,68 @@ prepare_undo(QueuedWrite *write)
 	MemoryContextSwitchTo(saved);
 }
 
+/* Whether a member of an object is true. */
+static bool
+is_true(JsonRecord *object, const char *name)
+{
+	JsonRecord *value;
+
+	return json_object_object_get_ex(object, name, &value) &&
+		json_object_is_type(value, json_type_boolean) &&
+		json_object_get_boolean(value);
+}
+
+/*
+ * Whether an answer shows a field as the body of a request has it.  An absent
+ * member is null, here as in what is read: a GitLab that knows no descriptions has
+ * none.  A hidden variable is masked, and has no value in any answer.
+ */
+static bool
+is_as_sent(const QueuedWrite *write, const ResourceField *field,
+		   JsonRecord *body, JsonRecord *answer)
+{
+	const Resource *resource = write->object->resource;
+	bool		hides = json_object_object_get_ex(body, "masked_and_hidden", NULL);
+	JsonRecord *sent;
+	JsonRecord *told = NULL;
+
+	if (field->create_as && json_object_object_get_ex(body, field->create_as, NULL))
+		return is_true(answer, field->name);
+	if (!json_object_object_get_ex(body, field->name, &sent))
+		return true;
+	(void) json_object_object_get_ex(answer, field->name, &told);
+	/* what else check_identity() looks at */
+	if (strcmp(field->name, resource->key) == 0 ||
+		(resource->variant && strcmp(field->name, resource->variant) == 0))
+		return json_object_is_type(told, json_type_string);
+	if ((hides || is_hidden(write->object->found)) && is_true(answer, "hidden") &&
+		((strcmp(field->name, "value") == 0 && told == NULL) ||
+		 (strcmp(field->name, "masked") == 0 && hides)))
+		return true;
+	return json_object_equal(sent, told);
+}
+
+/*
+ * The field of which GitLab's answer to a request about a write's object does not
+ * show what the request's body says, or NULL.  The answer must be an object with a
+ * key.  Raises nothing.
+ */
+const ResourceField *
+writing_difference(const QueuedWrite *write, const char *text, JsonRecord *answer)
+{
+	const Resource *resource = write->object->resource;
+	JsonRecord *body = json_tokener_parse(text);
+	const ResourceField *differs = NULL;
+
+	if (body == NULL || record_text(answer, resource->key) == NULL)
+		differs = resource_field(resource, resource->key);
+	for (int i = 0; i < resource->nfields && differs == NULL; i++)
+		if (!is_as_sent(write, &resource->fields[i], body, answer))
+			differs = &resource->fields[i];
+	record_free(body);
+	return differs;
+}
+
 static void
 log_write(const QueuedWrite *write)
 {
@@ -438,8 +500,13 @@ learn(QueuedWrite *write)
 	ApiVerdict	verdict = api_verdict(write->call);
 
 	write->stray = write->stray || api_left_stray(write->call);
-	if (verdict == API_DONE ||
-		(verdict == API_ABSENT && write->kind == WRITE_DELETE))
+	/* a DELETE is answered by its status alone */
+	write->differs = verdict == API_DONE && write->body ?
+		writing_difference(write, write->body, write->call->record) : NULL;
+	if (write->differs)
+		queue_set_write_state(write, WRITE_DOUBTED);
+	else if (verdict == API_DONE ||
+			 (verdict == API_ABSENT && write->kind == WRITE_DELETE))
 	{
 		queue_set_write_state(write, WRITE_DONE);
 		log_write(write);
@@ -571,17 +638,17 @@ check_identity(QueuedWrite *write)
 	const Resource *resource = object->resource;
 	JsonRecord *record = write->call->record;
 	const char *key = record_text(record, resource->key);
-	const char *variant = queue_named_variant(resource, record);
+	const char *variant = queue_variant(resource, record);
 	bool		same_key;
 	bool		same_variant;
 	bool		is_gone = false;
 	MemoryContext saved;
 
-	/* what was deleted has none, and what a server does not tell is not wrong */
+	/* what was deleted has none */
 	if (write->new_variant == NULL)
 		return;
-	same_key = key == NULL || strcmp(key, object->key) == 0;
-	same_variant = variant == NULL || strcmp(variant, write->new_variant) == 0;
+	same_key = strcmp(key, object->key) == 0;
+	same_variant = strcmp(variant, write->new_variant) == 0;
 	if (same_key && same_variant && !has_moved_other(write))
 		return;
 	saved = MemoryContextSwitchTo(write_queue.context);
@@ -625,65 +692,30 @@ check_identity(QueuedWrite *write)
 			 errhint("%s", resource->variant_hint) : 0));
 }
 
-/*
- * Whether an answer tells of a member what was sent.  What it leaves out is not
- * wrong.
- */
-static bool
-is_as_sent(const char *name, JsonRecord *sent, JsonRecord *body,
-		   JsonRecord *answer)
+/* Raises the error of a write whose answer does not show that it is done. */
+pg_noreturn static void
+report_doubted(const QueuedWrite *write)
 {
-	JsonRecord *told;
-	JsonRecord *hidden;
-	bool		is_hidden = json_object_object_get_ex(answer, "hidden", &hidden) &&
-		json_object_get_boolean(hidden);
+	const char *infinitive = write_words[write->kind].infinitive;
+	const char *name = write->object->name;
+	const char *server_name = write->connection->server_name;
+	JsonRecord *record = write->call->record;
+	const ResourceField *field = write->differs;
+	const char *sent_as = write->kind == WRITE_CREATE && field->create_as ?
+		field->create_as : field->name;
+	bool		told = json_object_object_get_ex(record, field->name, NULL);
 
-	if (strcmp(name, "masked_and_hidden") == 0)
-		return is_hidden;
-	if (!json_object_object_get_ex(answer, name, &told))
-		return true;
-	if (is_hidden && told == NULL)
-		return true;			/* as a value that GitLab shows no more */
-	if (strcmp(name, "masked") == 0 &&
-		json_object_object_get_ex(body, "masked_and_hidden", NULL))
-		return true;
-	return json_object_equal(sent, told);
-}
-
-/*
- * Checks that GitLab has done all that was asked for.  A value that is not
- * masked though it was to be would be in the next job's log.
- */
-static void
-check_fields(const QueuedWrite *write)
-{
-	JsonRecord *body = write->body ? json_tokener_parse(write->body) : NULL;
-	char	   *differs = NULL;
-
-	if (body && json_object_is_type(write->call->record, json_type_object))
-	{
-		struct json_object_iterator it = json_object_iter_begin(body);
-		struct json_object_iterator end = json_object_iter_end(body);
-
-		for (; !json_object_iter_equal(&it, &end); json_object_iter_next(&it))
-		{
-			const char *name = json_object_iter_peek_name(&it);
-
-			if (differs == NULL &&
-				!is_as_sent(name, json_object_iter_peek_value(&it), body,
-							write->call->record))
-				differs = pstrdup(name);
-		}
-	}
-	record_free(body);
-	if (differs)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("could not %s %s on server \"%s\": GitLab has stored something else",
-						write_words[write->kind].infinitive,
-						write->object->name, write->connection->server_name),
-				 errdetail("Its answer differs in the field \"%s\".", differs),
-				 errhint("The transaction is rolled back, and the variable is restored.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 told ?
+			 errmsg("could not %s %s on server \"%s\": GitLab has stored something else",
+					infinitive, name, server_name) :
+			 errmsg("could not %s %s on server \"%s\": GitLab's answer does not show that it has done so",
+					infinitive, name, server_name),
+			 told ?
+			 errdetail("Its answer differs in the field \"%s\".", sent_as) :
+			 errdetail("Its answer lacks the field \"%s\".", sent_as),
+			 errhint("The transaction is rolled back, and the variable is restored.")));
 }
 
 /* GitLab may quote the values that a write is about; messages must not. */
@@ -773,6 +805,8 @@ carry_out(QueuedWrite *write)
 		learn(write);
 		if (write->state == WRITE_DONE)
 			break;
+		if (write->state == WRITE_DOUBTED)
+			report_doubted(write);
 		if (!renew(write->call, write->userid))
 			api_report(write->call,
 					   psprintf("%s %s", write_words[write->kind].infinitive,
@@ -781,7 +815,6 @@ carry_out(QueuedWrite *write)
 		write->call = NULL;
 	}
 	check_identity(write);
-	check_fields(write);
 	if (write->kind == WRITE_CHANGE)
 		recent_note_object(write->connection, write->object->resource,
 						   write->object->container, write->call->record);

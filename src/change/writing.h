@@ -17,6 +17,9 @@ extern void writing_carry_out(void);
 
 /* Raise nothing above WARNING */
 extern void writing_finish(Ending *ending);
+extern const ResourceField *writing_difference(const QueuedWrite *write,
+											   const char *text,
+											   JsonRecord *answer);
 extern bool writing_may_be_overtaken(const QueuedWrite *write);
 extern void writing_protect_values(ApiCall *call, const QueuedWrite *write);
 

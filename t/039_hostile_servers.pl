@@ -25,6 +25,10 @@ use Time::HiRes qw(sleep time);
 use constant PROMPT => 200;
 use constant TRIES => 3;
 
+# In seconds: longer than any busy machine needs for a statement that waits for
+# nothing, and shorter than a timeout that it would run into.
+use constant SOON => 30;
+
 # How long hostile bytes flow before somebody loses patience, in milliseconds.
 use constant PATIENCE => 300;
 
@@ -109,7 +113,7 @@ sub set_options
 	my %options = (
 		url => $url, max_retries => 0, max_retry_wait => '1s', tls_ca_file => $certificates->ca_file,
 		($kind eq 'proxy' ? (proxy => $server->proxy) : ()),
-		request_timeout => '10s', rollback_timeout => '10s', %more);
+		request_timeout => '60s', rollback_timeout => '60s', %more);
 
 	$control->query('UPDATE pg_foreign_server SET srvoptions = ARRAY['
 		. join(', ', map { "'$_=$options{$_}'" } sort keys %options) . q{] WHERE srvname = 'hostile'});
@@ -223,7 +227,7 @@ sub withstands
 		foreach (1 .. TRIES)
 		{
 			$took = $means{$means}->($kind, $case, $statements{$what} // $what);
-			last if $took <= PROMPT || $took > 10 * PROMPT;
+			last if $took <= PROMPT;
 		}
 		push @all, sprintf '%s %d ms', $means, $took;
 		push @wrong, sprintf '%s took %d ms', $means, $took if $took > PROMPT;
@@ -258,7 +262,7 @@ sub refuses
 	my @wrong;
 	push @wrong, "rows: $out" if $out ne '' && $what ne 'rollback';
 	push @wrong, "messages: $err" if $err !~ /(?:ERROR|WARNING):  ($sqlstate):/;
-	push @wrong, sprintf 'it took %d ms', $took if $took > 3000;
+	push @wrong, sprintf 'it took %d ms', $took if $took > 1000 * SOON;
 	push @wrong, "it keeps $kept kB" if $kept > KEPT;
 	ok(!@wrong, "a $what refuses $name") or diag(join "\n", @wrong);
 	$session->query('ROLLBACK');
@@ -288,7 +292,7 @@ sub test_numbers
 		[ 'insert', 201, $token_json ], [ 'insert', 429, '{}' ], [ 'delete', 204, '' ],
 		[ 'delete', 429, '{}' ], [ 'rollback', 429, '{}' ]);
 
-	set_options('plain', 'numbers', max_retries => 1, max_retry_wait => '20ms', request_timeout => '5s');
+	set_options('plain', 'numbers', max_retries => 1, max_retry_wait => '20ms');
 	foreach my $kind (@answers)
 	{
 		my ($what, $status, $body) = @$kind;
@@ -309,7 +313,7 @@ sub test_numbers
 					my (undef, $err) = $session->query("$statements{$what}; SELECT 1");
 					my $took = time - $begun;
 					push @wrong, "$header: $value: $err" if $err =~ /XX000|server closed|out of range|22008/;
-					push @wrong, sprintf '%s: %s: it took %d s', $header, $value, $took if $took > 4;
+					push @wrong, sprintf '%s: %s: it took %d s', $header, $value, $took if $took > SOON;
 					last if $err =~ /server closed/;
 				}
 			}

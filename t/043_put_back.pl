@@ -269,7 +269,7 @@ foreach my $case ([ 'renamed', sub { $sim->namespace_set('project', 'acme/app', 
 	my $session = open_session($node, 'patient');
 
 	set_stage();
-	$sim->fault('POST', 'variables', 'stall', nth => 2, seconds => 1);
+	$sim->fault('POST', 'variables', 'stall', nth => 2, seconds => 3);
 	said($session, 'BEGIN; ' . sprintf("$create; $refused", q{'MADE'}));
 	$session->send('COMMIT');
 	$sim->wait_for('POST', 'variables', 2);

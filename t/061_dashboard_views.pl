@@ -223,7 +223,7 @@ sub test_failures
 	$sim->clear_faults;
 
 	$sim->fault('GET', 'tokens\?', 'stall', times => 0);
-	($result, $out, $err) = $node->psql('postgres', "SET statement_timeout = '500ms';\n$refresh");
+	($result, $out, $err) = $node->psql('postgres', "SET statement_timeout = '2s';\n$refresh");
 	like($err, qr/canceling statement due to statement timeout/, 'a refresh that is canceled is an error');
 	is(noted('sqlstate'), '57014', 'a refresh that is canceled is noted');
 	$sim->clear_faults;

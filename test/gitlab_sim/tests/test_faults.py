@@ -278,7 +278,7 @@ class Writes(FaultTest):
 
     def test_a_late_write_takes_effect_after_a_later_one(self):
         for kind, more in (("reset", {}), ("close", {}), ("status", {"status": 504})):
-            self.fault(kind, "PUT", "variables/", moment="late", delay=0.3, **more)
+            self.fault(kind, "PUT", "variables/", moment="late", delay=1.5, **more)
             started = time.monotonic()
             try:
                 self.assertEqual(self.put("late " + kind).status, 504)
@@ -288,7 +288,7 @@ class Writes(FaultTest):
             self.assertEqual(self.control("GET", "status")["late"], 1)
             self.assertEqual(self.stored_value(), "meanwhile")
             self.await_late()
-            self.assertGreater(time.monotonic() - started, 0.29)
+            self.assertGreater(time.monotonic() - started, 1.49)
             self.assertEqual(self.stored_value(), "late " + kind)
 
     def test_a_late_creation_takes_effect_after_a_timeout(self):
@@ -373,7 +373,7 @@ class Journal(FaultTest):
         self.assertEqual(first["in_flight"], 1)
 
     def test_entries_have_duration_and_requests_in_flight(self):
-        self.control("POST", "latency", {"ms": 100})
+        self.control("POST", "latency", {"ms": 1000})
         threads = [threading.Thread(target=self.get, args=(TOKENS,)) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -381,7 +381,7 @@ class Journal(FaultTest):
             thread.join()
         journal = self.control("GET", "journal")
         self.assertEqual(sorted(e["in_flight"] for e in journal), [1, 2, 3])
-        self.assertTrue(all(e["duration_ms"] >= 100 for e in journal))
+        self.assertTrue(all(e["duration_ms"] >= 990 for e in journal))
 
 
 class Jitter(unittest.TestCase):
@@ -510,7 +510,7 @@ class Server(unittest.TestCase):
         self.assertEqual(process.simctl("journal").splitlines()[-1], "GET /api/v4%s -" % TOKENS)
         started = time.monotonic()
         self.assertEqual(process.terminate(), 0)
-        self.assertLess(time.monotonic() - started, 0.3)
+        self.assertLess(time.monotonic() - started, 4)
         stalled.close()
 
     def test_faults_work_over_tls(self):

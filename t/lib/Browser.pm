@@ -25,7 +25,7 @@ sub start
 	my $self = bless {
 		driver => Daemon->launch($port, 'chromedriver', "--port=$port"),
 		url => "http://127.0.0.1:$port",
-		http => HTTP::Tiny->new(timeout => 60, proxy => undef, http_proxy => undef),
+		http => HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default, proxy => undef, http_proxy => undef),
 	}, $class;
 	# It may run as any user, in a container; and it should ask nobody for
 	# anything that it was not told to.

@@ -154,6 +154,22 @@ CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations', variables => '
 CREATE SERVER second FOREIGN DATA WRAPPER gitlab_pat_fdw OPTIONS (url :'url');
 CREATE FOREIGN TABLE second_users (id bigint, username text) SERVER second OPTIONS (resource 'users');
 CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations', users => 'second_users');
+-- Variables must be of the GitLab that the tokens are of, or their values would be sent to
+-- another one.  Two servers may be one GitLab.
+CREATE SERVER third FOREIGN DATA WRAPPER gitlab_pat_fdw OPTIONS (url 'https://gitlab.example.com');
+IMPORT FOREIGN SCHEMA gitlab LIMIT TO (gitlab_project_variables, gitlab_group_variables) FROM SERVER third INTO gitlab_shadow;
+\set VERBOSITY default
+\! test/gitlab_sim/simctl journal --clear >/dev/null
+CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations', variables => 'gitlab_shadow.gitlab_project_variables');
+CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations', group_variables => 'gitlab_shadow.gitlab_group_variables',
+	dry_run => true);
+\! test/gitlab_sim/simctl journal
+\set VERBOSITY terse
+ALTER SERVER third OPTIONS (SET url :'url');
+CREATE USER MAPPING FOR CURRENT_USER SERVER third OPTIONS (token 'glpat-sim-admin');
+CALL gitlab_pat_rotate_due('token_deliveries', 'token_rotations', variables => 'gitlab_shadow.gitlab_project_variables',
+	group_variables => 'gitlab_shadow.gitlab_group_variables');
+DROP SERVER third CASCADE;
 -- What the caller has in the search path is not run: neither operators nor functions.
 CREATE FUNCTION gitlab_shadow.format(text, VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS
 	$$BEGIN RAISE EXCEPTION 'run as %', current_user; END$$;

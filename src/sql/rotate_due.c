@@ -29,6 +29,7 @@
 #include "gitlab/recent.h"
 #include "gitlab/warnings.h"
 #include "gitlab/words.h"
+#include "http/url.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
 #include "sql/functions.h"
@@ -273,6 +274,31 @@ read_tokens(Job *job)
 		check_columns(job->tokens, &job->container, 1, TOKENS_HINT);
 }
 
+/*
+ * Checks the variables' table.  What a variable holds is tried at the tokens'
+ * server: it must be the same GitLab, or another one's secrets would go there.
+ */
+static void
+check_variables(const Job *job, Oid relid, const char *resource,
+				const char *what)
+{
+	TableSettings *settings;
+	const char *urls[2];
+
+	if (!OidIsValid(relid))
+		return;
+	settings = check_resource(relid, resource, what);
+	urls[0] = option_server(job->settings->serverid)->url;
+	urls[1] = option_server(settings->serverid)->url;
+	if (strcmp(http_normal_url(urls[0]), http_normal_url(urls[1])) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("foreign tables \"%s\" and \"%s\" are of different instances of GitLab",
+						get_rel_name(job->tokens), get_rel_name(relid)),
+				 errdetail("The job would send secrets of one GitLab to another one, to find out whose they are."),
+				 errhint("Name tokens and variables of one GitLab as arguments.")));
+}
+
 static void
 read_arguments(FunctionCallInfo fcinfo, Job *job)
 {
@@ -319,12 +345,10 @@ read_arguments(FunctionCallInfo fcinfo, Job *job)
 							get_rel_name(job->users)),
 					 errhint("Name tokens and users of one server as arguments.")));
 	}
-	if (OidIsValid(job->variables))
-		check_resource(job->variables, "project_variables",
-					   "variables of projects");
-	if (OidIsValid(job->group_variables))
-		check_resource(job->group_variables, "group_variables",
-					   "variables of groups");
+	check_variables(job, job->variables, "project_variables",
+					"variables of projects");
+	check_variables(job, job->group_variables, "group_variables",
+					"variables of groups");
 }
 
 

@@ -327,7 +327,6 @@ RETURNS jsonb LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
 	called text := format('"%s" of %s', token->>'token_name',
 		coalesce('user "' || (token->>'owner') || '"', '"' || (token->>'container') || '"'));
-	native boolean := settings->>'native';
 	owner jsonb := token->'user';
 	history jsonb; namesakes jsonb; places jsonb;
 	listed jsonb;		-- the owner's active tokens, if several of them are to be looked at
@@ -457,25 +456,10 @@ BEGIN
 			LIMIT 1;
 	END IF;
 
-	-- UPDATE would refuse these tokens, which a dry run must find out, too.
-	IF reason IS NOT NULL OR (settings->>'dry_run')::boolean THEN
-		IF base = (settings->>'self_id')::bigint THEN
-			RAISE EXCEPTION USING ERRCODE = 'object_in_use',
-				MESSAGE = format('token %s is the API token of server "%s"', base, settings->>'server'),
-				HINT = 'Rotate it with CALL gitlab_pat_rotate_self().';
-		END IF;
-		IF NOT native AND EXISTS (SELECT FROM jsonb_to_recordset(namesakes) AS n (id bigint, granular boolean)
-				WHERE n.id = base AND n.granular) THEN
-			RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
-				MESSAGE = format('token %s cannot be replaced by a new one', base),
-				DETAIL = 'It is a fine-grained token, whose permissions cannot be given to a new one.',
-				HINT = format('Set the option "rotation" of %s to "native".', settings->>'tokens');
-		END IF;
-	END IF;
-
 	RETURN jsonb_build_object('called', called, 'user', owner, 'history', history,
 		'listed', listed, 'active', active, 'base', base, 'reason', reason,
 		'places', places,
+		'granular', (SELECT n->'granular' FROM jsonb_array_elements(namesakes) n WHERE n->'id' = to_jsonb(base)),
 		'uncertain', EXISTS (SELECT FROM jsonb_array_elements(places) p
 			WHERE (p->>'hidden')::boolean AND p->>'id' IS NULL),
 		'left_over', array_remove(left_over, base),
@@ -494,7 +478,8 @@ END
 $body$;
 
 -- Creates the new token, tries its secret, queues its delivery, and notes that, all
--- in one statement: so the secret goes from column to column.  Returns the new id.
+-- in one statement: so the secret goes from column to column.  Returns the new id.  In
+-- a dry run, PostgreSQL only explains the statement, and refuses what it would refuse.
 CREATE FUNCTION gitlab_pat_rotate_due_replace(settings jsonb, token jsonb, seen jsonb)
 RETURNS bigint LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
@@ -502,7 +487,7 @@ DECLARE
 	counted text := '0';
 	kind text; variables text;
 	revoke_after timestamptz;
-	id bigint;
+	result text;
 BEGIN
 	IF (token->>'keep_old')::interval > interval '0' THEN
 		revoke_after := (settings->>'now')::timestamptz + (token->>'keep_old')::interval;
@@ -519,7 +504,7 @@ BEGIN
 				RETURNING 1)$query$, kind, variables);
 		counted := counted || format(' + (SELECT count(*) FROM in_%s)', kind);
 	END LOOP;
-	EXECUTE format($query$
+	EXECUTE CASE WHEN (settings->>'dry_run')::boolean THEN 'EXPLAIN ' ELSE '' END || format($query$
 		WITH new AS (
 			UPDATE %1$s t SET expires_at = $3 WHERE t.id = $2 %2$s RETURNING t.id, t.token),
 		tried AS (
@@ -534,18 +519,53 @@ BEGIN
 		settings->>'tokens', concat(settings->>'in_container', CASE WHEN token->>'user_id' IS NOT NULL THEN settings->>'also_of_user' END),
 		written, settings->>'log', CASE WHEN settings ? 'container_column' THEN ', token_container' END,
 		CASE WHEN settings ? 'container_column' THEN ', $1->>''container''' END, counted, settings->>'schema')
-		INTO id
+		INTO result
 		USING token, (seen->>'base')::bigint, (settings->>'today')::date + (token->>'lifetime')::integer,
 			token->'places', settings->>'server',
 			(SELECT 'delivered to ' || string_agg(p->>'place', ', ') FROM jsonb_array_elements(token->'places') p),
 			revoke_after;
-	IF id IS NULL THEN
+	IF result IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object',
 			MESSAGE = format('could not deliver the new token in place of %s', seen->>'base'),
 			DETAIL = 'GitLab does not know the new secret as that of an active token, or a variable no longer exists.',
 			HINT = 'The next run tries again.';
 	END IF;
-	RETURN id;
+	RETURN CASE WHEN NOT (settings->>'dry_run')::boolean THEN result::bigint END;
+END
+$body$;
+
+-- Raises an error if a rotation would certainly be refused, as far as that can be
+-- known without one.
+CREATE FUNCTION gitlab_pat_rotate_due_refuse(settings jsonb, token jsonb, seen jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
+DECLARE
+	self jsonb := settings->'self';
+	native boolean := settings->>'native';
+	problem text;
+BEGIN
+	IF seen->>'base' = settings->>'self_id' THEN
+		RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+			MESSAGE = format('token %s is the API token of server "%s"', seen->>'base', settings->>'server'),
+			HINT = 'Rotate it with CALL gitlab_pat_rotate_self().';
+	ELSIF NOT native AND (seen->>'granular')::boolean THEN
+		RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+			MESSAGE = format('token %s cannot be replaced by a new one', seen->>'base'),
+			DETAIL = 'It is a fine-grained token, whose permissions cannot be given to a new one.',
+			HINT = format('Set the option "rotation" of %s to "native".', settings->>'tokens');
+	ELSIF NOT (settings->>'dry_run')::boolean THEN
+		RETURN;
+	ELSIF NOT self->'scopes' ?| '{api,granular}' THEN
+		problem := 'lacks the scope "api"';
+	ELSIF NOT native AND NOT settings ? 'container_column' AND NOT (self->>'sees_all_tokens')::boolean THEN
+		problem := 'is not that of an administrator, who alone can create tokens for users';
+	END IF;
+	IF problem IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('the API token of server "%s" %s', settings->>'server', problem),
+			HINT = CASE WHEN settings ? 'container_column' OR native THEN 'Put a token with this scope into the user mapping.'
+				ELSE 'Put an administrator''s token with the scope "api" into the user mapping, and with "admin_mode" where GitLab''s Admin Mode is on.' END;
+	END IF;
+	EXECUTE settings->>'replace' USING settings, token, seen;
 END
 $body$;
 
@@ -773,6 +793,10 @@ BEGIN
 	FOR look IN 1 .. 2 LOOP
 		BEGIN
 			EXECUTE settings->>'look' INTO seen USING settings, token;
+			token := token || jsonb_build_object('user_id', seen->'user'->'id');
+			IF seen->>'reason' IS NOT NULL OR dry_run THEN
+				EXECUTE settings->>'refuse' USING settings, token, seen;
+			END IF;
 		EXCEPTION WHEN OTHERS THEN
 			GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
 				detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
@@ -785,7 +809,7 @@ BEGIN
 		-- what a place was found to hold changes what is left over
 		EXIT WHEN jsonb_array_length(seen->'won') = 0;
 	END LOOP;
-	token := token - 'listed' || jsonb_build_object('user_id', seen->'user'->'id');
+	token := token - 'listed';
 	result := result || jsonb_build_object('user', seen->'user', 'listed', seen->'listed',
 		'holds', (SELECT jsonb_agg(p->'id') FROM jsonb_array_elements(seen->'places') p));
 	IF problem IS NULL AND settings ? 'verify' THEN
@@ -896,6 +920,7 @@ DECLARE
 	users jsonb := '{}';
 	result jsonb;
 	results jsonb[] := '{}';
+	self jsonb;
 	first_problem text;
 BEGIN
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
@@ -904,8 +929,8 @@ BEGIN
 	-- the statements that call the other parts
 	settings := settings || (SELECT jsonb_object_agg(part, format('SELECT %s.gitlab_pat_rotate_due_%s(%s)',
 			settings->>'schema', part, left('$1, $2, $3, $4', 4 * arguments - 2)))
-		FROM unnest('{candidates,history,look,places,rehearse,retired,namesakes,remedy,replace,settle,words}'::text[],
-			'{2,2,2,2,2,2,2,3,3,3,4}'::integer[]) AS p (part, arguments));
+		FROM unnest('{candidates,history,look,places,rehearse,retired,namesakes,refuse,remedy,replace,settle,words}'::text[],
+			'{2,2,2,2,2,2,2,3,3,3,3,4}'::integer[]) AS p (part, arguments));
 	settings := settings || jsonb_build_object(
 		'began', clock_timestamp(),
 		'today', ((settings->>'now')::timestamptz AT TIME ZONE 'UTC')::date,
@@ -926,6 +951,11 @@ BEGIN
 			CASE WHEN settings ? 'container_column' THEN ', $1->>''container''' ELSE '' END));
 
 	EXECUTE format('SELECT %s.gitlab_pat_rotate_due_tokens($1)', settings->>'schema') INTO tokens USING settings;
+	IF (settings->>'dry_run')::boolean AND settings->>'self_id' <> '0' THEN
+		EXECUTE format('SELECT to_jsonb(s) FROM %s.gitlab_pat_self($1::name) s', settings->>'schema')
+			INTO self USING settings->>'server';
+		settings := settings || jsonb_build_object('self', self);
+	END IF;
 	FOR i IN 0 .. jsonb_array_length(tokens) - 1 LOOP
 		token := tokens->i;
 		IF users ? (token->>'owner') THEN

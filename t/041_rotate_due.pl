@@ -66,7 +66,7 @@ sub run_job
 	my ($code, $out, $err) = $node->psql('postgres', $command // $call,
 		extra_params => [ '-v', 'VERBOSITY=verbose', @options ]);
 
-	push @secrets, map { $_->{token} } grep { $_->{id} > 16 } $sim->tokens;
+	push @secrets, map { $_->{token} } grep { $_->{id} > 16 && $_->{name} ne 'reader' } $sim->tokens;
 	return $code == 0 ? $out : $err;
 }
 
@@ -523,6 +523,50 @@ $sim->clear_faults;
 # Rows that are not due are checked, too.
 $sim->variable_remove(project => 'acme/app', key => 'JOB');
 like(run_job(), qr/there is no variable "JOB"/, 'a place that has gone is a failure on the day it goes missing');
+
+# A dry run tells what a rotation would be refused for, also while nothing is due.
+sub set_credential
+{
+	my ($secret) = @_;
+
+	return sql("ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token '$secret')");
+}
+
+foreach my $days (14, 3)
+{
+	set_stage();
+	sql("UPDATE token_deliveries SET days = $days");
+	$sim->control('POST', 'tokens', undef, { id => 110, user_id => 1, name => 'reader', scopes => [ 'read_api', 'admin_mode' ], token => 'glpat-reader-110' });
+	my $due = $days == 14 ? 'a token that is due' : 'a token that is not due';
+	my $dry_call = $call =~ s/\)$/, dry_run => true)/r;
+	my $native_dry_call = $native_call =~ s/\)$/, dry_run => true)/r;
+	my $is_refused = sub
+	{
+		my ($why, $error, $command) = @_;
+
+		like(run_job($command // $dry_call, '-v', 'ON_ERROR_STOP=1'), qr/ERROR.*$error/s, "a dry run for $due fails: $why");
+	};
+
+	set_credential('glpat-sim-alice');
+	$is_refused->('only an administrator\'s token creates tokens for users',
+		'the API token of server "gitlab" is not that of an administrator.*administrator.s token');
+	is(run_job($native_dry_call), ($days == 14 ? 1 : 0) . '|0|0', "a dry run for $due ends well: its owner may rotate it natively");
+	set_credential('glpat-reader-110');
+	$is_refused->('the API token may only read', 'the API token of server "gitlab" lacks the scope "api"');
+	$is_refused->('the API token may not rotate natively', 'lacks the scope "api"', $native_dry_call);
+	set_credential('glpat-sim-admin');
+	sql(q{ALTER FOREIGN TABLE gitlab_project_variables OPTIONS (ADD updatable 'false')});
+	$is_refused->('the variables may not be changed', 'foreign table "gitlab_project_variables" does not allow updates');
+	sql(q{ALTER FOREIGN TABLE gitlab_project_variables OPTIONS (DROP updatable)});
+	sql(q{ALTER FOREIGN TABLE native_tokens OPTIONS (ADD updatable 'false')});
+	$is_refused->('the tokens may not be changed', 'foreign table "native_tokens" does not allow updates', $native_dry_call);
+	sql(q{ALTER FOREIGN TABLE native_tokens OPTIONS (DROP updatable)});
+	sql(q{ALTER ROLE CURRENT_USER SET gitlab_pat_fdw.read_only = on});
+	$is_refused->('GitLab may not be changed', '25006: cannot change anything in GitLab while "gitlab_pat_fdw.read_only" is on');
+	sql(q{ALTER ROLE CURRENT_USER RESET gitlab_pat_fdw.read_only});
+	like(run_job($dry_call), $days == 14 ? qr/^1\|0\|0$/ : qr/^0\|0\|0$/, "a dry run for $due ends well when nothing would be refused");
+	is(join(' ', grep { $_ ne 'GET' } map { $_->{method} } $sim->journal), '', "dry runs for $due change nothing");
+}
 
 # GitLab's clock decides.
 set_stage();

@@ -583,8 +583,8 @@ gitlab_pat_rotate_due_1_2(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "unexpected result type of gitlab_pat_rotate_due()");
 	read_arguments(fcinfo, &job);
-	if (!PG_GETARG_BOOL(ARG_DRY_RUN))
-		option_check_writable();
+	/* a dry run is to fail where the job would */
+	option_check_writable();
 	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect_ext failed");
 	MemoryContextSwitchTo(context);

@@ -192,8 +192,8 @@ BEGIN
 END
 $body$;
 
--- Returns what the log says about a token: the last success, the attempt that has no
--- end yet, the tokens that this job has created, those that it was to revoke, those
+-- Returns what the log says about a token: the last success, whether a failure is the
+-- last news, the attempt that has no end yet, the tokens that this job has created, those that it was to revoke, those
 -- that it keeps for an overlap, and those that were left over.
 CREATE FUNCTION gitlab_pat_rotate_due_history(settings jsonb, token jsonb)
 RETURNS jsonb LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
@@ -224,6 +224,8 @@ BEGIN
 			'created', (SELECT max(entry.new_id) FROM entry, start WHERE entry.n > start.n AND outcome = 'failed'),
 			'began', (SELECT part[1] FROM parts),
 			'ending', (SELECT part[2] FROM parts),
+			'failing', (SELECT bool_or(outcome = 'failed') FROM entry WHERE n > (
+				SELECT coalesce(max(n), 0) FROM entry WHERE outcome IN ('rotated', 'well'))),
 			'made', (SELECT coalesce(jsonb_agg(DISTINCT new_id), '[]') FROM entry WHERE new_id IS NOT NULL),
 			'rotated', (SELECT coalesce(jsonb_agg(DISTINCT new_id), '[]') FROM entry WHERE outcome = 'rotated'),
 			'replaced', (SELECT coalesce(jsonb_agg(DISTINCT old_id), '[]') FROM entry
@@ -823,7 +825,11 @@ BEGIN
 		EXECUTE settings->>'note' USING token, (seen->>'base')::bigint, NULL::bigint, 'due', seen->>'reason', NULL::text;
 		RAISE NOTICE USING MESSAGE = format('token %s, %s, is due', seen->>'base', called),
 			DETAIL = seen->>'reason';
-	ELSIF NOT dry_run AND NOT settings ? 'verify' THEN
+	ELSIF seen->>'reason' IS NULL AND (seen#>>'{history,failing}')::boolean THEN
+		EXECUTE settings->>'note' USING token, (seen->>'base')::bigint, NULL::bigint, 'well',
+			'every place holds what it should', NULL::text;
+	END IF;
+	IF problem IS NULL AND NOT dry_run AND NOT settings ? 'verify' THEN
 		-- While nobody knows what a place holds, it may be what is left over.
 		IF NOT (seen->>'uncertain')::boolean THEN
 			FOR id IN SELECT jsonb_array_elements_text(seen->'left_over')::bigint LOOP

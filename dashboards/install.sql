@@ -419,13 +419,13 @@ CREATE VIEW gitlab_dashboard.rotations AS
          max(at) FILTER (WHERE outcome = 'failed') AS last_failed,
          coalesce(max(at) FILTER (WHERE outcome = 'failed') > now() - interval '2 days'
            AND max(at) FILTER (WHERE outcome = 'failed')
-             > coalesce(max(at) FILTER (WHERE outcome = 'rotated'), '-infinity'), false) AS is_failing,
+             > coalesce(max(at) FILTER (WHERE outcome IN ('rotated', 'well')), '-infinity'), false) AS is_failing,
          token_container, log
   FROM gitlab_dashboard.rotation_log GROUP BY log, token_container, owner, token_name;
 COMMENT ON VIEW gitlab_dashboard.leftovers
 IS 'active tokens that rotations have replaced or created in vain, and that nobody has revoked';
 COMMENT ON VIEW gitlab_dashboard.rotations
-IS 'tokens that gitlab_pat_rotate_due() delivers, and whether it has failed within two days and not delivered since';
+IS 'tokens that gitlab_pat_rotate_due() delivers, and whether it has failed within two days and they were neither delivered nor found well since';
 
 -- ---------------------------------------------------------------------------
 -- Refreshing

@@ -71,12 +71,13 @@ CREATE OR REPLACE VIEW gitlab_jobs.rotation_state AS
     SELECT at, new_id FROM gitlab_jobs.rotations r
     WHERE r.owner = d.owner AND r.token_name = d.token_name AND r.outcome = 'rotated'
     ORDER BY at DESC LIMIT 1) delivered ON true
-  -- a failure of the last night, that is since the job last began
+  -- a failure since which the token was neither rotated nor found well
   LEFT JOIN LATERAL (
     SELECT at, message FROM gitlab_jobs.rotations r
     WHERE r.owner = d.owner AND r.token_name = d.token_name AND r.outcome = 'failed'
-      AND r.at > coalesce(delivered.at, '-infinity')
-      AND r.at > (SELECT coalesce(max(at), '-infinity') - interval '12 hours' FROM gitlab_jobs.rotations)
+      AND NOT EXISTS (SELECT FROM gitlab_jobs.rotations l
+                      WHERE l.owner = r.owner AND l.token_name = r.token_name AND l.outcome IN ('rotated', 'well')
+                        AND l.at > r.at)
     ORDER BY at DESC LIMIT 1) failure ON true;
 COMMENT ON VIEW gitlab_jobs.rotation_state IS 'each token that is delivered, and whether its last rotation has failed';
 

@@ -568,6 +568,17 @@ foreach my $days (14, 3)
 	is(join(' ', grep { $_ ne 'GET' } map { $_->{method} } $sim->journal), '', "dry runs for $due change nothing");
 }
 
+# The first run that finds a token well after a failure says so, and no other one does.
+set_stage();
+sql('UPDATE token_deliveries SET days = 3');
+is(run_job(), '0|0|0', 'a token that is not due is checked');
+is(log_rows(), '', 'a token that is well, and was, leaves the log alone');
+$sim->fault('GET', 'variables/JOB', 'status', status => 500, times => 0);
+like(run_job(), qr/ERROR/, 'a place that cannot be read is a failure') for 1 .. 2;
+$sim->clear_faults;
+is(run_job(), '0|0|0', 'a token is well again after a failure') for 1 .. 2;
+is(log_rows(), 'failed, failed, well 100', 'the log says once that a token is well again');
+
 # GitLab's clock decides.
 set_stage();
 $sim->control('PATCH', 'tokens/100', undef, { expires_at => day(40) });

@@ -268,6 +268,13 @@ sub test_delivered_tokens
 			SELECT token_name, failed, failure FROM gitlab_jobs.rotation_state ORDER BY 1}),
 		"frank admin|f|\nrotator|t|there is no variable \"NONE\" (*) of project \"acme/app\" HINT: INSERT the variable first; its first value does not matter.",
 		'the view says what is wrong with which token');
+	my ($rotator) = grep { $_->{name} eq 'rotator' && $_->{state} eq 'active' } $sim->tokens;
+
+	$sim->control('PATCH', "tokens/$rotator->{id}", undef, { expires_at => undef });
+	$sim->variable_set(project => 'acme/app', key => 'NONE', value => $rotator->{token});
+	$node->safe_psql('postgres', q{CALL gitlab_pat_rotate_due('gitlab_jobs.deliveries', 'gitlab_jobs.rotations')});
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM gitlab_jobs.rotation_state WHERE failed}), 0,
+		'the view tells of no failure once a run has found the token well');
 	return;
 }
 

@@ -326,6 +326,8 @@ sub test_leftovers
 	is(sql('SELECT owner, token_name, is_failing FROM gitlab_dashboard.rotations'), 'alice|any|f', 'a token that was delivered since it failed is not failing');
 	sql(q{INSERT INTO "Log" VALUES (now() + interval '1 second', 'alice', 'any', 4, NULL, 'failed')});
 	is(sql('SELECT owner, token_name, is_failing FROM gitlab_dashboard.rotations'), 'alice|any|t', 'a token that has failed lately is failing');
+	sql(q{INSERT INTO "Log" VALUES (now() + interval '2 seconds', 'alice', 'any', 4, NULL, 'well')});
+	is(sql('SELECT owner, token_name, is_failing FROM gitlab_dashboard.rotations'), 'alice|any|f', 'a token that a run has found well since it failed is not failing');
 	is(sql('SELECT count(owner_inactive) FROM gitlab_dashboard.history'), $days,
 		'the history of an older installation is kept');
 	sql(q{ALTER TABLE "Log" ADD revoke_after timestamptz; UPDATE "Log" SET revoke_after = now() + interval '1 hour' WHERE old_id = 2});

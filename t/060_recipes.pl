@@ -49,6 +49,7 @@ foreach my $run (@runs)
 	note("jobs in $run->{name}");
 	test_rotated_tokens($run);
 	test_delivered_tokens($run);
+	test_delivered_container_tokens($run);
 	test_rotated_credential($run);
 	test_weekly_report($run);
 	test_refreshed_dashboards($run);
@@ -275,6 +276,51 @@ sub test_delivered_tokens
 	$node->safe_psql('postgres', q{CALL gitlab_pat_rotate_due('gitlab_jobs.deliveries', 'gitlab_jobs.rotations')});
 	is($node->safe_psql('postgres', q{SELECT count(*) FROM gitlab_jobs.rotation_state WHERE failed}), 0,
 		'the view tells of no failure once a run has found the token well');
+	return;
+}
+
+# Two more jobs of the same recipe, for service accounts and for project tokens, as a
+# group's Owner would schedule them.
+sub test_delivered_container_tokens
+{
+	my ($run) = @_;
+	my ($node, $sim) = @$run{qw(node sim)};
+	my %job = (accounts => 'gitlab_group_service_account_tokens', 'of projects' => 'gitlab_project_access_tokens');
+
+	foreach my $time (1, 2)
+	{
+		run_script($node, 'recipes/rotate_and_deliver.sql', name => $_, tokens => $job{$_}) foreach sort keys %job;
+	}
+	is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT command) FROM cron.job WHERE jobname LIKE 'gitlab: rotate and deliver%'}),
+		'3|3', 'the recipe schedules a job for each table of tokens');
+	$sim->control('PATCH', 'tokens/9', undef, { expires_at => day(9) });
+	my $account = $sim->control('POST', 'tokens', undef, { name => 'job', user_id => 7, scopes => ['read_api'], expires_at => day(9) });
+	foreach ([ project => 'acme/web', 'OF_ACCOUNT', $account->{id} ], [ project => 'acme/web', 'OF_BOT', 9 ])
+	{
+		my ($kind, $path, $key, $id) = @$_;
+		my ($token) = grep { $_->{id} == $id } $sim->tokens;
+
+		$sim->variable_set($kind => $path, key => $key, value => $token->{token});
+	}
+	$node->safe_psql('postgres', q{
+		INSERT INTO gitlab_jobs.accounts_deliveries (token_container, owner, token_name, project, variable) VALUES
+			('acme', 'service_account_deploy', 'job', 'acme/web', 'OF_ACCOUNT');
+		INSERT INTO gitlab_jobs."of projects_deliveries" (token_container, token_name, project, variable) VALUES
+			('acme/app', 'project bot', 'acme/web', 'OF_BOT'), ('acme/web', 'project bot', 'acme/web', 'NONE')});
+	foreach my $name (sort keys %job)
+	{
+		my $command = $node->safe_psql('postgres', "SELECT command FROM cron.job WHERE jobname = 'gitlab: rotate and deliver $name'");
+
+		$node->psql('postgres', $command);
+	}
+	my ($new) = grep { $_->{user_id} == 7 && $_->{name} eq 'job' && $_->{state} eq 'active' } $sim->tokens;
+	is($sim->variable_value('project acme/web', 'OF_ACCOUNT'), $new->{token}, "a job delivers a service account's token");
+	is($node->safe_psql('postgres', 'SELECT token_container, owner, token_name, token_id, failed FROM gitlab_jobs.accounts_rotation_state'),
+		"acme|service_account_deploy|job|$new->{id}|f", "the view has the state of a service account's token");
+	is($node->safe_psql('postgres', 'SELECT token_container, owner, token_name, failed FROM gitlab_jobs."of projects_rotation_state" ORDER BY 1'),
+		"acme/app||project bot|f\nacme/web||project bot|t", "the view tells tokens of one name in two projects apart");
+	is($sim->token_state(9), 'revoked', "a job rotates a project's token");
+	$node->safe_psql('postgres', q{SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname LIKE 'gitlab: rotate and deliver _%'});
 	return;
 }
 

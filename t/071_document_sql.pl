@@ -262,6 +262,8 @@ sub test_tutorial
 # In place of pg_cron, which another test has: notes the jobs.
 sub create_cron
 {
+	my ($database) = @_;
+
 	query(q{
 		CREATE SCHEMA cron;
 		CREATE TABLE cron.job (jobid serial, jobname text, schedule text, command text);
@@ -269,15 +271,15 @@ sub create_cron
 		BEGIN ATOMIC
 			INSERT INTO cron.job (jobname, schedule, command)
 				VALUES (job_name, schedule, command) RETURNING jobid;
-		END});
+		END}, $database);
 	return;
 }
 
 sub run_job
 {
-	my ($name) = @_;
+	my ($name, $database) = @_;
 
-	query(query("SELECT command FROM cron.job WHERE jobname = '$name'"));
+	query(query("SELECT command FROM cron.job WHERE jobname = '$name'", $database), $database);
 	return;
 }
 
@@ -595,11 +597,23 @@ sub test_not_an_administrator
 	local $ENV{GITLAB_TOKEN} = 'glpat-sim-alice';
 
 	create_database('owner', 0);
+	create_cron('owner');
+	$sim->variable_set(project => 'acme/web', key => 'BOT_PAT', value => 'to come');
 	my %said = run_sections($name, 'owner', [ all_titles($name) ]);
 	like($said{'Service accounts'}, qr/service_account_deploy/, "$name: the group's service account has tokens");
 	is(states(9, 11), 'revoked revoked', "$name: tokens were rotated");
-	my ($token) = grep { $_->{id} == held_by('acme/app', 'DEPLOY_PAT') } $sim->tokens;
+	my $held = held_by('acme/app', 'DEPLOY_PAT');
+	my ($token) = grep { $_->{id} == $held } $sim->tokens;
 	is("$token->{name} $token->{state}", 'service account active', "$name: the service account's token was delivered");
+
+	# the first night
+	$sim->control('PATCH', "tokens/$held", undef, { expires_at => day(13) });
+	run_job('gitlab: rotate and deliver', 'owner');
+	is(states($held, held_by('acme/app', 'DEPLOY_PAT')), 'revoked active', "$name: the job of the first night rotates and delivers");
+	run_job('gitlab: rotate and deliver bots', 'owner');
+	my ($bot) = grep { $_->{id} == held_by('acme/web', 'BOT_PAT') } $sim->tokens;
+	is("$bot->{name} $bot->{state}", 'project bot active', "$name: the job for bots delivers the token of a project");
+	is(query('SELECT count(*) FROM gitlab_jobs.rotation_state WHERE NOT failed', 'owner'), 1, "$name: the view has the state of the token");
 	return;
 }
 

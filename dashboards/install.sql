@@ -415,15 +415,19 @@ CREATE VIEW gitlab_dashboard.leftovers AS
 
 -- Two containers may have tokens of one name, and two jobs an owner's.
 CREATE VIEW gitlab_dashboard.rotations AS
-  SELECT owner, token_name, max(at) FILTER (WHERE outcome = 'rotated') AS last_delivered,
-         max(at) FILTER (WHERE outcome = 'failed') AS last_failed,
-         coalesce(max(at) FILTER (WHERE outcome = 'failed') > now() - interval '2 days'
-           AND max(at) FILTER (WHERE outcome = 'failed')
-             > coalesce(max(at) FILTER (WHERE outcome IN ('rotated', 'well')), '-infinity'), false) AS is_failing,
-         token_container, log
-  FROM gitlab_dashboard.rotation_log GROUP BY log, token_container, owner, token_name;
+  SELECT owner, token_name, last_delivered, last_failed, is_failing, token_container, log,
+         CASE WHEN is_failing THEN last_failure END AS failure
+  FROM (
+    SELECT log, token_container, owner, token_name, max(at) FILTER (WHERE outcome = 'rotated') AS last_delivered,
+           max(at) FILTER (WHERE outcome = 'failed') AS last_failed,
+           (array_agg(message ORDER BY at DESC) FILTER (WHERE outcome = 'failed'))[1] AS last_failure,
+           coalesce(max(at) FILTER (WHERE outcome = 'failed') > now() - interval '2 days'
+             AND max(at) FILTER (WHERE outcome = 'failed')
+               > coalesce(max(at) FILTER (WHERE outcome IN ('rotated', 'well')), '-infinity'), false) AS is_failing
+    FROM gitlab_dashboard.rotation_log GROUP BY log, token_container, owner, token_name) r;
 COMMENT ON VIEW gitlab_dashboard.leftovers
 IS 'active tokens that rotations have replaced or created in vain, and that nobody has revoked';
+COMMENT ON COLUMN gitlab_dashboard.rotations.failure IS 'why a failing rotation has failed, from the log';
 COMMENT ON VIEW gitlab_dashboard.rotations
 IS 'tokens that gitlab_pat_rotate_due() delivers, and whether it has failed within two days and they were neither delivered nor found well since';
 

@@ -109,7 +109,8 @@ sub set_up
 		CREATE EXTENSION pg_cron;
 		CREATE TABLE token_rotations (at timestamptz, owner text, token_name text, old_id bigint, new_id bigint,
 			outcome text, message text);
-		INSERT INTO token_rotations VALUES (now(), 'alice', 'any', 2, 900, 'rotated')});
+		INSERT INTO token_rotations VALUES (now(), 'alice', 'any', 2, 900, 'rotated', NULL),
+			(now(), 'frank', 'other', NULL, NULL, 'failed', 'it was refused')});
 	run_script($node, 'dashboards/install.sql', rotations => 'token_rotations');
 	# one of each day, for ten days; a refresh that has failed, a job that has
 	$node->safe_psql('postgres', q{
@@ -123,8 +124,11 @@ sub set_up
 	$node->psql('postgres', 'CALL gitlab_dashboard.refresh()');
 	$node->safe_psql('postgres', q{
 		SELECT cron.schedule('fails', '0 0 1 1 *', 'SELECT 1/0');
+		SELECT cron.schedule('rotates', '0 4 * * *', 'CALL gitlab_pat_rotate_due(''a'', ''b'')');
+		INSERT INTO gitlab_dashboard.jobs_seen (job_id, first_seen, last_success)
+			SELECT jobid, now(), now() - interval '3 days' FROM cron.job WHERE jobname = 'rotates';
 		INSERT INTO cron.job_run_details (jobid, runid, database, status, start_time, end_time)
-			SELECT jobid, 1, database, 'failed', now(), now() FROM cron.job});
+			SELECT jobid, 1, database, 'failed', now(), now() FROM cron.job WHERE jobname = 'fails'});
 	return;
 }
 
@@ -296,6 +300,11 @@ sub test_values
 		'blocked 1 locked 1', 'a panel counts the tokens of inactive owners by state');
 	is(join(' ', map { "$_->{id} $_->{reason}" } @{ $rows{'table Left over from rotations'} }), '2 replaced',
 		'a panel lists what rotations have left over');
+	is(only('stat Failing rotations', 'tokens'), 1, 'a panel counts rotations that fail');
+	is(join(' ', map { "$_->{owner} $_->{token}: $_->{why}" } @{ $rows{'table Rotations that fail'} }), 'frank other: it was refused',
+		'a panel lists rotations that fail, with the reason');
+	is(int(only('stat Last success of rotation jobs', 'ago') / 86400), 3, 'a panel shows how long ago the rotation job ended well');
+	is(only('stat Overdue jobs', 'jobs'), 1, 'a panel counts jobs that are overdue');
 	is(join(' ', map { $_->{owner} } @{ $rows{'table Tokens of inactive owners'} }), 'bob erin',
 		'a panel names inactive owners');
 	is(only('stat Own credential: days left', 'days left'),
@@ -310,8 +319,8 @@ sub test_values
 	is(total('timeseries API requests', 'errors'), 1, 'a panel shows errors over time');
 	cmp_ok(only('timeseries How long a refresh takes', 'the refresh'), '>', 2, 'a panel shows how long a refresh takes');
 	is(scalar @{ $rows{'table Refreshes that failed'} }, 1, 'a panel lists refreshes that failed');
-	is(only('table Jobs of pg_cron', 'last run was well'), JSON::PP::false, 'a panel lists a job that failed');
-	is(only('table Jobs of pg_cron', 'failures in a day'), 1, 'the failure of the job is counted once');
+	is(join(' ', map { "$_->{job} " . ($_->{'last run was well'} // 'none') . " $_->{'failures in a day'}" } @{ $rows{'table Jobs of pg_cron'} }),
+		'fails 0 1 rotates none 0', 'a panel lists a job that failed, and its failure once');
 	return;
 }
 

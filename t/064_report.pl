@@ -48,6 +48,7 @@ test_tables();
 test_accessibility();
 test_appearance();
 test_trouble();
+test_rotations();
 test_extremes();
 test_nothing();
 test_group();
@@ -437,6 +438,41 @@ sub test_trouble
 	my $facts = join "\n", texts('#data dd');
 	like($facts, qr/failed at .*: could not read users on server "gitlab"/, 'the finding about the report has details');
 	like($facts, qr/3 refreshes, 1 of them failed; \d+ requests, 1 of them errors/, 'the page has the numbers of the report itself');
+	return;
+}
+
+# Rotations that fail are named, with the reason.
+sub test_rotations
+{
+	my $why = 'there is no variable "NONE" (*) of project "acme/app" HINT: INSERT the variable first; <b>its</b> value does not matter.';
+
+	$node->safe_psql('postgres', qq{
+		CREATE TABLE rotations (at timestamptz, owner text, token_name text, token_container text, old_id bigint,
+			new_id bigint, outcome text, message text, fingerprint text, revoke_after timestamptz);
+		INSERT INTO rotations VALUES (now() - interval '2 hours', '', 'deploy', 'acme/app', NULL, NULL, 'failed', 'older'),
+			(now() - interval '1 hour', '', 'deploy', 'acme/app', NULL, NULL, 'failed', '$why'),
+			(now(), '', 'deploy', 'acme/web', 9, 10, 'rotated', NULL)});
+	run_script($node, 'dashboards/install.sql', rotations => 'rotations');
+	look();
+	is(join("\n", map { s/^Urgent//r =~ s/^ //r } grep { /attempt/ } texts('.findings li')),
+		"The token \x{201c}deploy\x{201d} of acme/app could not be rotated or checked at the last attempt: $why",
+		'the page names a token that could not be rotated, its project and the reason');
+	is(join('|', map { s/\d{4}-.*UTC/.../r } texts('#failing tbody td')), "deployacme/app|...|never|$why",
+		'a list has the tokens whose rotation fails');
+	$node->safe_psql('postgres', q{
+		INSERT INTO rotations VALUES (now() - interval '1 minute', 'alice', 'api', NULL, NULL, NULL, 'failed', repeat('w', 300))});
+	look();
+	is((grep { /attempt/ } texts('.findings li'))[0] =~ s/^Urgent ?//r,
+		"2 tokens could not be rotated or checked at the last attempt, among them the token \x{201c}deploy\x{201d} of acme/app.",
+		'the page counts tokens that could not be rotated');
+	$browser->command('Emulation.setDeviceMetricsOverride', width => 390, height => 800, deviceScaleFactor => 1, mobile => JSON::PP::false);
+	$browser->visit("file://$page");
+	cmp_ok(js('document.documentElement.scrollWidth'), '<=', 390, 'a phone is wide enough for a list of rotations that fail');
+	is(js(q{all('.scroll').filter(e => e.scrollWidth > e.clientWidth).length}), 0, 'the list of rotations that fail needs no sideways scrolling');
+	$browser->command('Emulation.clearDeviceMetricsOverride');
+	$node->safe_psql('postgres', q{INSERT INTO rotations SELECT now(), owner, token_name, token_container, 2, 3, 'rotated' FROM rotations WHERE outcome = 'failed'});
+	look();
+	is(js(q{all('#failing').length}), 0, 'a token that was delivered since it failed is not named');
 	return;
 }
 

@@ -346,6 +346,22 @@ def credential_findings(credential):
             what, count(days_left, "day")), "data"
 
 
+def failing_finding(failing):
+    """One token with the reason, or how many and the first of them."""
+    first, total = failing["tokens"][0], failing["total"]
+    if total == 1:
+        return "The %s could not be rotated or checked at the last attempt: %s" % (
+            rotated_token(first), first["failure"])
+    return "%s could not be rotated or checked at the last attempt, among them the %s." % (
+        count(total, "token"), rotated_token(first))
+
+
+def rotated_token(row):
+    """A token as the log of rotations names it."""
+    return "token \u201c%s\u201d of %s" % (row["token_name"], " in ".join(
+        part for part in (row["owner"], row["token_container"]) if part))
+
+
 def findings(data, total):
     """What needs attention: how urgent it is, what it is, and where to read on."""
     credential = data["credential"]
@@ -365,8 +381,7 @@ def findings(data, total):
         yield "urgent", "%s of users who are blocked, deactivated or locked %s still active." % (
             count(total["owner_inactive"], "token"), verb(total["owner_inactive"], "is", "are")), "inactive"
     if data["failing_rotations"]:
-        yield "urgent", "%s could not be rotated or checked at the last attempt." % count(
-            data["failing_rotations"], "token"), "data"
+        yield "urgent", failing_finding(data["failing_rotations"]), "failing"
     if data["leftovers"]:
         yield "urgent", "%s that a rotation has left over %s still active." % (
             count(data["leftovers"]["total"], "token"),
@@ -494,6 +509,17 @@ def people_section(data):
 
 def lists_of_tokens(data, total):
     return [
+        tokens_section("failing", "Tokens that could not be rotated",
+                       "The job could not rotate, deliver or check these tokens at its last attempt.",
+                       "Tokens whose rotation fails",
+                       [("Token", lambda t: "<div>%s<small>%s</small></div>" % (
+                           name(t["token_name"]), name(" in ".join(
+                               part for part in (t["owner"], t["token_container"]) if part))), "name"),
+                        ("Failed", lambda t: minute_of(t["last_failed"]), "date"),
+                        ("Delivered", lambda t: day_of(t["last_delivered"] or "never"), "date"),
+                        ("Why", lambda t: "<div>%s</div>" % text(t["failure"] or ""), "")],
+                       (data["failing_rotations"] or {}).get("tokens"),
+                       (data["failing_rotations"] or {}).get("total")),
         tokens_section("expiring", "Tokens that expire within 30 days",
                        "A token stops working at the beginning of the day on which it expires, in UTC.",
                        "Tokens that expire within 30 days",

@@ -58,7 +58,11 @@ SELECT jsonb_build_object(
           FROM gitlab_dashboard.leftovers l JOIN shown s USING (id)
           ORDER BY l.since, l.id LIMIT 50) l
     HAVING count(*) > 0),
-  'failing_rotations', (SELECT count(*) FROM gitlab_dashboard.rotations WHERE is_failing),
+  'failing_rotations', (
+    SELECT jsonb_build_object('total', max(total), 'tokens', jsonb_agg(r ORDER BY last_failed, log, token_container, owner, token_name))
+    FROM (SELECT *, count(*) OVER () AS total FROM gitlab_dashboard.rotations WHERE is_failing
+          ORDER BY last_failed, log, token_container, owner, token_name LIMIT 50) r
+    HAVING count(*) > 0),
   'people', (
     SELECT jsonb_agg(p ORDER BY attention DESC, user_id)
     FROM (SELECT user_id, username, owner_kind, owner_state, owner_url, count(*) AS active,

@@ -223,7 +223,7 @@ class Store:
         self._written()
         return user
 
-    def update_user(self, user, **fields):
+    def update_user(self, user, /, **fields):
         self._users_by_username.pop(user.username.lower(), None)
         for name, value in fields.items():
             setattr(user, name, value)
@@ -273,7 +273,7 @@ class Store:
         """What the users' sequence does then."""
         self._last_user_id += 1
 
-    def update_token(self, token, **fields):
+    def update_token(self, token, /, **fields):
         self._tokens_by_value.pop(token.token, None)
         owner = token.user_id
         for name, value in fields.items():
@@ -326,7 +326,7 @@ class Store:
         self._written()
         return namespace
 
-    def update_namespace(self, namespace, **fields):
+    def update_namespace(self, namespace, /, **fields):
         for name, value in fields.items():
             setattr(namespace, name, value)
         self._written()
@@ -406,7 +406,7 @@ class Store:
         namespace.variables.append(variable)
         return variable
 
-    def update_variable(self, variable, **fields):
+    def update_variable(self, variable, /, **fields):
         for name, value in fields.items():
             setattr(variable, name, value)
 

@@ -436,6 +436,10 @@ class Jitter(unittest.TestCase):
 
 
 class Simctl(FaultTest):
+    def test_simctl_gives_a_token_another_secret(self):
+        self.sim.simctl("token", "set", 8, "token=glpat-another")
+        self.assertEqual(self.get(TOKENS + "/self", token="glpat-another").json()["id"], 8)
+
     def test_simctl_changes_and_shows_tokens(self):
         simctl = self.sim.simctl
         self.assertEqual(simctl("token", "add", "name=two words", "user_id=2"), "17\n")

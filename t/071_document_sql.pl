@@ -479,10 +479,11 @@ sub test_terraform
 
 	is($move, 'Taking over from Terraform', "$name: the last section is the expected one");
 	create_database('terraform');
+	create_cron('terraform');
 	run_sections($name, 'terraform', \@titles);
 	is(states(17, 18, 19, 12), 'revoked revoked revoked active', "$name: GitLab has the right tokens");
-	is_secret_of(query("SELECT secret FROM managed_tokens WHERE name = '$_'", 'terraform'),
-		query("SELECT id FROM managed_tokens WHERE name = '$_'", 'terraform'), "$_: the secret of the token is stored")
+	is_secret_of(query("SELECT secret FROM gitlab_jobs.declared_tokens WHERE name = '$_'", 'terraform'),
+		query("SELECT token_id FROM gitlab_jobs.declared_tokens WHERE name = '$_'", 'terraform'), "$_: the secret of the token is stored")
 	  foreach 'mirror', 'nightly';
 	is(held_by('acme/app', 'APP_PAT'), 20, 'the new token is in the new variable');
 	is(held_by('acme/app', 'DEPLOY_PAT'), 21, 'the rotated token is in its variable');
@@ -492,21 +493,19 @@ sub test_terraform
 	return;
 }
 
-# What apply_tokens() has to do, besides what the document shows.
+# What the job has to do, besides what the document shows.
 sub test_desired_state
 {
 	my $state = sub {
-		return query(q{SELECT string_agg(name || ' ' || id || ' ' || expires_at - current_date, ', ' ORDER BY name)
-			FROM managed_tokens WHERE name NOT LIKE '% %'}, 'terraform');
+		return query(q{SELECT string_agg(name || ' ' || token_id || ' ' || expires_at - current_date, ', ' ORDER BY name)
+			FROM gitlab_jobs.declared_tokens}, 'terraform');
 	};
 
-	query('CALL apply_tokens()', 'terraform');
-	is($state->(), 'mirror 22 90, nightly 23 90', 'apply_tokens() changes nothing that is as wanted');
 	$sim->control('PATCH', 'tokens/22', undef, { revoked => JSON::PP::true });
 	$sim->control('PATCH', 'tokens/23', undef, { expires_at => day(14) });
-	query('CALL apply_tokens()', 'terraform');
-	is($state->(), 'mirror 24 90, nightly 25 90', 'apply_tokens() creates what was revoked, and rotates what is due');
-	is(states(22, 23, 24, 25), 'revoked revoked active active', 'GitLab has what apply_tokens() has created and rotated');
+	run_job('gitlab: apply declared tokens', 'terraform');
+	is($state->(), 'mirror 25 90, nightly 24 90', 'the job creates what was revoked, and rotates what is due');
+	is(states(22, 23, 24, 25), 'revoked revoked active active', 'GitLab has what the job has created and rotated');
 	return;
 }
 
@@ -518,7 +517,8 @@ sub test_taking_over
 	my ($pipe) = grep { $_->{text} =~ /^terraform show/ } @{ $documents{$name}->section($title)->{blocks} };
 	my $directory = PostgreSQL::Test::Utils::tempdir;
 
-	$sim->control('PATCH', 'tokens/14', undef, { expires_at => day(20) });
+	$sim->control('PATCH', 'tokens/14', undef, { expires_at => day(20), scopes => [ 'self_rotate', 'api' ] });
+	$sim->control('PATCH', 'tokens/7', undef, { scopes => ['read_user'] });
 	append_to_file("$directory/state.json", JSON::PP::encode_json(
 			{
 				format_version => '1.0',
@@ -541,14 +541,19 @@ sub test_taking_over
 	local $ENV{PGHOST} = $node->host;
 	local $ENV{PGPORT} = $node->port;
 
+	my ($before, $after) = split /(?=INSERT INTO gitlab_jobs)/,
+	  join '', map { $_->{text} } grep { $_->{language} eq 'sql' } @{ $documents{$name}->section($title)->{blocks} };
+	query($before, 'terraform');
 	$node->command_ok([ 'bash', '-c', "set -o pipefail; $pipe->{text}" ], 'tokens go from the state into the table');
-	is( query(q{SELECT name, user_id, id, scopes, expires_at - current_date, secret FROM managed_tokens
-			WHERE id IN (7, 14) ORDER BY id}, 'terraform'),
-		qq{old|8|7|{read_user}||glpat-sim-noexpiry\na, "b"|10|14|{self_rotate,api}|20|}, 'the table has all that the state wants');
-	run_sections($name, 'terraform', [$title]);
-	is(query('SELECT count(*) FROM managed_tokens WHERE id IN (14, 24, 25)', 'terraform'), 0, 'tokens from the state are rotated');
-	is_secret_of(query(q{SELECT secret FROM managed_tokens WHERE name = 'nightly'}, 'terraform'),
-		query(q{SELECT id FROM managed_tokens WHERE name = 'nightly'}, 'terraform'), 'the rotated tokens from the state are stored');
+	is( query(q{SELECT name, owner_id, id, scopes, secret FROM from_state ORDER BY id}, 'terraform'),
+		qq{old|8|7|{read_user}|glpat-sim-noexpiry\na, "b"|10|14|{self_rotate,api}|}, 'the table has all that the state has');
+	my ($said) = session('terraform', $after);
+	unlike($said, qr/ERROR|WARNING/, 'the declaration of tokens from the state works');
+	$run{"$name $_->{line}"} = 1 foreach @{ $documents{$name}->section($title)->{blocks} };
+	is(states(7, 14), 'revoked revoked', 'tokens from the state are rotated');
+	is_secret_of(query(q{SELECT secret FROM gitlab_jobs.declared_tokens WHERE name = 'old'}, 'terraform'),
+		query(q{SELECT token_id FROM gitlab_jobs.declared_tokens WHERE name = 'old'}, 'terraform'), 'the rotated tokens from the state are stored');
+	is(query('SELECT count(*) FROM gitlab_jobs.declared_plan', 'terraform'), 0, 'the job has nothing left to do for tokens from the state');
 	return;
 }
 

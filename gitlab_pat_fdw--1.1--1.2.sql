@@ -1010,7 +1010,7 @@ BEGIN
 				AND gone.at > l.at)$query$, settings->>'log') INTO left_over;
 	IF failed > 0 THEN
 		RAISE EXCEPTION USING ERRCODE = 'fdw_error',
-			MESSAGE = format('%s of %s personal access tokens could not be rotated or checked',
+			MESSAGE = format('%s of %s access tokens could not be rotated or checked',
 				failed, cardinality(results)),
 			DETAIL = format('The first failure: %s', first_problem)
 				|| CASE WHEN left_over > 0 THEN format(' Tokens left over: %s.', left_over) ELSE '' END,

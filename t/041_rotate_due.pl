@@ -150,7 +150,7 @@ foreach my $what (sort keys %leftovers)
 {
 	set_stage();
 	$sim->fault(@$_) foreach @{ $leftovers{$what} };
-	like(run_job(), qr/ERROR:  HV000: 1 of 1 personal access tokens could not be rotated/, "$what: the job fails");
+	like(run_job(), qr/ERROR:  HV000: 1 of 1 access tokens could not be rotated/, "$what: the job fails");
 	my ($found) = grep { $_->{id} > 100 && $_->{state} eq 'active' } $sim->tokens;
 
 	like(sql(q{SELECT message FROM token_rotations WHERE outcome = 'failed'}), qr/\w/, "$what: the log says why");
@@ -515,7 +515,7 @@ set_stage();
 sql(q{INSERT INTO token_deliveries VALUES ('job', 'alice', 'acme/web', NULL, 'JOB', '*', 14)});
 $sim->variable_set(project => 'acme/web', key => 'JOB', value => 'glpat-job-100');
 $sim->fault('PUT', 'acme%2Fweb/variables/JOB', 'status', status => 400, times => 0);
-like(run_job(), qr/1 of 1 personal access tokens could not be rotated/, 'a second place that refuses is a failure');
+like(run_job(), qr/1 of 1 access tokens could not be rotated/, 'a second place that refuses is a failure');
 is(join(' ', map { held("project acme/$_", 'JOB') } qw(app web)), '100 100', 'the first place is restored to what the job has seen in it');
 is(active('job'), '100', 'the old token works, and the new one is revoked');
 $sim->clear_faults;
@@ -676,7 +676,7 @@ sub is_true
 set_stage_of_ten();
 $sim->fault('PUT', 'JOB_[36]\?', 'status', status => 403, times => 0);
 $sim->fault('PUT', 'JOB_9\?', 'reset', times => 0);
-like(run_job(), qr/3 of 10 personal access tokens could not be rotated/, 'faults: the error counts the failures');
+like(run_job(), qr/3 of 10 access tokens could not be rotated/, 'faults: the error counts the failures');
 is(outcomes(), '3 failed, 7 rotated', 'faults: the other deliveries are made');
 is_true('faults');
 $sim->clear_faults;
@@ -685,7 +685,7 @@ is(run_job(), '3|0|0', 'a second call makes the deliveries that had failed');
 # An outage in the midst of it, and a second try.
 set_stage_of_ten();
 $sim->fault('*', '.', 'status', status => 503, times => 0, nth => 60);
-like(run_job(), qr/ of 10 personal access tokens could not be rotated/, 'outage: the error counts the failures');
+like(run_job(), qr/ of 10 access tokens could not be rotated/, 'outage: the error counts the failures');
 $sim->clear_faults;
 is_true('outage');
 

@@ -185,7 +185,7 @@ foreach (@tables)
 		}
 		else
 		{
-			like($said, qr/ERROR:  1 of 1 personal access tokens could not be rotated/, "$table, $what: the job fails");
+			like($said, qr/ERROR:  1 of 1 access tokens could not be rotated/, "$table, $what: the job fails");
 		}
 		is_repaired($what);
 	}
@@ -237,7 +237,7 @@ foreach my $fault ([ 'PUT', 'groups/acme/variables/JOB', 'status', status => 403
 {
 	set_stage_of_impersonation();
 	$sim->fault(@$fault);
-	like(run_job(), qr/ERROR:  1 of 1 personal access tokens could not be rotated/, "$table, a failed $fault->[0]: the job fails");
+	like(run_job(), qr/ERROR:  1 of 1 access tokens could not be rotated/, "$table, a failed $fault->[0]: the job fails");
 	is_repaired("a failed $fault->[0]");
 }
 set_stage_of_impersonation();

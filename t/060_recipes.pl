@@ -259,7 +259,7 @@ sub test_delivered_tokens
 	my ($node, $sim) = @$run{qw(node sim)};
 	my $message = ended($run, 'gitlab: rotate and deliver');
 
-	like($message, qr/^failed\|.*1 of 2 personal access tokens could not be rotated/, 'one delivery has failed');
+	like($message, qr/^failed\|.*1 of 2 access tokens could not be rotated/, 'one delivery has failed');
 	my ($id) = split /\|/, $node->safe_psql('postgres', q{
 		SELECT token_id, failed FROM gitlab_jobs.rotation_state WHERE token_name = 'frank admin'});
 	my ($new) = grep { $_->{id} == $id } $sim->tokens;

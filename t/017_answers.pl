@@ -31,6 +31,8 @@ my $session = open_session($node, 'answers', verbosity => 'verbose');
 
 test_as_asked();
 test_other_answers();
+test_bots();
+test_versions();
 test_ids();
 test_no_expiry();
 test_variables();
@@ -61,6 +63,12 @@ sub test_other_answers
 		[ 'an empty secret', 'token', set => { token => '' } ],
 		[ 'a secret that is null', 'token', set => { token => undef } ],
 		[ 'a secret that is a number', 'token', set => { token => 12 } ],
+		[ 'a secret that is a blank', 'token', set => { token => ' ' } ],
+		[ 'a secret with a blank inside', 'token', set => { token => 'glpat-a b' } ],
+		[ 'a secret with a line feed', 'token', set => { token => "glpat-a\nX-Evil: 1" } ],
+		[ 'a secret with a null character', 'token', set => { token => "glpat-\0" } ],
+		[ 'a secret that is not ASCII', 'token', set => { token => "glpat-\x{fc}" } ],
+		[ 'a secret that no header holds', 'token', set => { token => 'x' x 9000 } ],
 		[ 'another owner', 'user_id', set => { user_id => 8 } ],
 		[ 'an owner as text', 'user_id', set => { user_id => '2' } ],
 		[ 'another name', 'name', set => { name => 'other' } ],
@@ -69,7 +77,14 @@ sub test_other_answers
 		[ 'scopes that are no list', 'scopes', set => { scopes => 'api' } ],
 		[ 'another expiry', 'expires_at', set => { expires_at => '2031-01-01' } ],
 		[ 'no expiry', 'expires_at', set => { expires_at => undef } ],
-		[ 'a token that is dead', 'active', set => { active => JSON::PP::false() } ])
+		[ 'a token that is dead', 'active', set => { active => JSON::PP::false() } ],
+		[ 'no word of being active', 'active', remove => ['active'] ],
+		[ 'null for being active', 'active', set => { active => undef } ],
+		[ 'a text for being active', 'active', set => { active => 'false' } ],
+		[ 'a number for being active', 'active', set => { active => 1 } ],
+		[ 'a token that is revoked', 'revoked', set => { revoked => JSON::PP::true() } ],
+		[ 'a text for being revoked', 'revoked', set => { revoked => 'false' } ],
+		[ 'a fine-grained token', 'granular', set => { granular => JSON::PP::true() } ])
 	{
 		my ($what, $field, %edit) = @$case;
 
@@ -96,6 +111,87 @@ sub test_other_answers
 		unlike($said, qr/ERROR/, "native: $what is no error");
 		is(changes($sim), '2 revoked, 17 active', "native: after $what, GitLab has rotated");
 	}
+	return;
+}
+
+# Tokens of a project: the role of the bot, and what the token is for.
+sub test_bots
+{
+	my $columns = 'project text, id bigint, user_id bigint, name text, description text, scopes text[], active boolean,
+		revoked boolean, expires_at date, granular boolean, access_level integer, resource_type text, resource_id bigint, token text';
+	my $update = "SET expires_at = $later WHERE project = 'acme/app' AND id = 9 RETURNING id, token <> ''";
+	my %of_bots = (
+		INSERT => "INSERT INTO bots (project, name, description, scopes, expires_at, access_level)
+			VALUES ('1', 'new', 'for tests', '{read_api}', $later, 30) RETURNING id, token <> ''",
+		UPDATE => "UPDATE bots $update",
+		native => "UPDATE native_bots $update");
+
+	$node->safe_psql('postgres', "CREATE FOREIGN TABLE answers.bots ($columns) SERVER gitlab
+			OPTIONS (resource 'project_access_tokens', rotation 'transactional');
+		CREATE FOREIGN TABLE answers.native_bots ($columns) SERVER gitlab OPTIONS (resource 'project_access_tokens')");
+	foreach my $who (qw(admin alice))
+	{
+		$node->safe_psql('postgres', "ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-$who')");
+		my $of = $who eq 'admin' ? 'an administrator' : 'a Maintainer';
+		my $fresh = open_session($node, 'answers', verbosity => 'verbose');
+		said($fresh, q{SELECT sees_all_tokens FROM gitlab_pat_self('gitlab')});
+
+		foreach my $case (
+			[ 'as it is', undef ],
+			[ 'another role', 'access_level', set => { access_level => 50 } ],
+			[ 'a role as text', 'access_level', set => { access_level => '30' } ],
+			[ 'no role', 'access_level', remove => ['access_level'] ],
+			[ 'another project', 'resource_id', set => { resource_id => 2 } ],
+			[ 'a group', 'resource_type', set => { resource_type => 'group' } ],
+			[ 'another description', 'description', set => { description => 'other' } ],
+			[ 'no word of what the token is for', undef, remove => [qw(resource_type resource_id granular)] ])
+		{
+			my ($what, $field, %edit) = @$case;
+
+			foreach my $kind (sort keys %of_bots)
+			{
+				# to an administrator GitLab answers as about a user's token, without the role
+				my $differs = $what eq 'no role' && $kind eq 'UPDATE' && $who eq 'admin' ? undef : $field;
+
+				$sim->reset;
+				$sim->fault('POST', 'tokens', 'edit', %edit) if %edit;
+				my $said = said($fresh, $of_bots{$kind});
+				my $name = "$kind of a project's token by $of, an answer with $what";
+
+				$differs && $kind ne 'native'
+				  ? like($said, qr/ERROR:  08P01: .*a different token\nDETAIL:  The new token 17 differs in the field "$differs"\./, "$name is an error")
+				  : unlike($said, qr/ERROR/, "$name is no error");
+				$differs && $kind eq 'native'
+				  ? like($said, qr/^17\|t\n.*WARNING:  01L16: .*\nDETAIL:  GitLab's answer differs in the field "$differs"\./ms, "$name is a warning")
+				  : unlike($said, qr/01L16/, "$name is no such warning");
+				is($sim->token_state(9), $differs && $kind ne 'native' || $kind eq 'INSERT' ? 'active' : 'revoked',
+					"$name: the old token is in the state that it should be");
+			}
+		}
+		$fresh->close;
+	}
+	$node->safe_psql('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
+	return;
+}
+
+# Each version of GitLab has all fields in its answers that are checked.
+sub test_versions
+{
+	foreach my $version (qw(17.11 18.11 19.4))
+	{
+		foreach my $sql (values %sql, q{UPDATE bots SET expires_at = current_date + 90 WHERE project = 'acme/app' AND id = 9 RETURNING id, token <> ''},
+			q{UPDATE native_bots SET expires_at = current_date + 90 WHERE project = 'acme/app' AND id = 9 RETURNING id, token <> ''},
+			q{UPDATE tokens SET expires_at = current_date + 90 WHERE id = 12 RETURNING id, token <> ''},
+			q{UPDATE native_tokens SET expires_at = current_date + 90 WHERE id = 12 RETURNING id, token <> ''},
+			q{UPDATE tokens SET expires_at = current_date + 90 WHERE id = 8 RETURNING id, token <> ''})
+		{
+			$sim->reset(version => $version);
+			my $said = said($session, $sql);
+			like($said, qr/^17\|.*t$/m, "the answer of GitLab $version is taken: $sql");
+			unlike($said, qr/ERROR|WARNING/, "GitLab $version gives no reason for a complaint: $sql");
+		}
+	}
+	$sim->reset;
 	return;
 }
 

@@ -163,31 +163,93 @@ is_as_asked(JsonRecord *asked, JsonRecord *answered)
 }
 
 /*
+ * Adds to what the answer must have what GitLab decides by the path of the request:
+ * a new token is no fine-grained one, and it is for that project or group.
+ */
+void
+posting_expect_place(const Resource *resource, TokenOrder *order)
+{
+	const char *container = order->place->containers[0];
+
+	record_add(order->asked, "granular",
+			   record_checked(json_object_new_boolean(false)));
+	if (!resource->has_bots)
+		return;
+	record_add(order->asked, "resource_type",
+			   record_checked(json_object_new_string(resource->container_name)));
+	if (container[strspn(container, "0123456789")] == '\0')
+		record_add(order->asked, "resource_id",
+				   record_checked(json_object_new_int64(strtoll(container, NULL, 10))));
+}
+
+/* The secret in an answer, which belongs to it; NULL if it has none that works. */
+static const char *
+secret_in(JsonRecord *answer)
+{
+	const char *secret = record_text(answer, "token");
+
+	return secret && connection_takes_secret(secret) ? secret : NULL;
+}
+
+/* Whether a member of an answer is this boolean.  absent: what no member counts as. */
+static bool
+is_boolean(JsonRecord *answer, const char *name, bool value, bool absent)
+{
+	JsonRecord *member = NULL;
+
+	(void) json_object_object_get_ex(answer, name, &member);
+	return member == NULL ? absent :
+		json_object_is_type(member, json_type_boolean) &&
+		json_object_get_boolean(member) == value;
+}
+
+/* Which fields of a new token an answer must have as they were asked for. */
+static const struct
+{
+	const char *name;
+	bool		is_new;			/* older versions of GitLab leave it out */
+	bool		of_bot;			/* the answer about a token as the user's, and
+								 * not the project's, leaves it out */
+}			checked_fields[] = {
+	{"user_id", false, false},
+	{"name", false, false},
+	{"description", false, false},
+	{"scopes", false, false},
+	{"expires_at", false, false},
+	{"access_level", false, true},
+	{"resource_type", true, true},	/* from 17.11, or a little before */
+	{"resource_id", true, true},
+	{"granular", true, false},	/* from 18.11, or a little before */
+};
+
+/*
  * The field in which an answer to a creation or rotation differs from what was
- * asked for, or NULL.  Raises nothing: a native rotation has happened.
+ * asked for, or NULL.  An absent member is null, as wherever it is read; GitLab's
+ * oldest tokens have null in "revoked".  Raises nothing: a native rotation has
+ * happened.
  */
 static const char *
 difference(const TokenOrder *order, JsonRecord *answer)
 {
-	static const char *const fields[] = {"user_id", "name", "scopes", "expires_at"};
-	const char *secret = record_text(answer, "token");
-	JsonRecord *active;
-
-	if (secret == NULL || secret[0] == '\0')
+	if (secret_in(answer) == NULL)
 		return "token";
-	if (json_object_object_get_ex(answer, "active", &active) &&
-		!json_object_get_boolean(active))
+	if (!is_boolean(answer, "active", true, false))
 		return "active";
-	for (int i = 0; i < (int) lengthof(fields); i++)
+	if (!is_boolean(answer, "revoked", false, true))
+		return "revoked";
+	for (int i = 0; i < (int) lengthof(checked_fields); i++)
 	{
+		const char *name = checked_fields[i].name;
 		JsonRecord *asked;
 		JsonRecord *answered = NULL;
 
-		if (!json_object_object_get_ex(order->asked, fields[i], &asked))
+		if (!json_object_object_get_ex(order->asked, name, &asked) ||
+			(!json_object_object_get_ex(answer, name, &answered) &&
+			 (checked_fields[i].is_new ||
+			  (checked_fields[i].of_bot && order->bot_is_untold))))
 			continue;
-		(void) json_object_object_get_ex(answer, fields[i], &answered);
 		if (!is_as_asked(asked, answered))
-			return fields[i];
+			return name;
 	}
 	return NULL;
 }
@@ -325,7 +387,7 @@ take_answer(const RemoteChange *change, Debt *debt, const TokenOrder *order)
 		answer = record_copy(call->record);
 		record_name_containers(answer, debt->resource,
 							   order->place->containers);
-		secret = record_text(call->record, "token");
+		secret = secret_in(call->record);
 		if (secret)
 			debt->secret = MemoryContextStrdup(ledger.context, secret);
 		ledger_assign_token(debt, id);

@@ -28,6 +28,7 @@ typedef struct TokenOrder
 	bool		finds_by_owner; /* its SELECT names the owner */
 	const char *name;			/* or NULL */
 	JsonRecord *asked;			/* the fields that the answer must have */
+	bool		bot_is_untold;	/* but for those of the token's bot user */
 } TokenOrder;
 
 /* One of several tokens that are created at a time. */
@@ -42,6 +43,7 @@ typedef struct Creation
  * These raise errors.  What GitLab answered, secret included, is in the current memory
  * context.
  */
+extern void posting_expect_place(const Resource *resource, TokenOrder *order);
 extern JsonRecord *posting_create(const RemoteChange *change,
 								  const TokenOrder *order, int64 *id);
 extern void posting_create_all(const RemoteChange *change,

@@ -255,6 +255,7 @@ order_token(RemoteChange *change, const ResourceValue *values, int nvalues)
 	order.asked = record_create();
 	for (int i = 0; i < nvalues; i++)
 		record_set(order.asked, &values[i]);
+	posting_expect_place(resource, &order);
 	if (order.owner)
 	{
 		ResourceValue value = {.field = resource_field(resource, "user_id"),
@@ -592,6 +593,7 @@ order_replacement(RemoteChange *change, TokenPlace *place, int64 id,
 							   order->owner);
 		order->finds_by_owner = true;
 		result.made_as = resource_tokens;
+		order->bot_is_untold = true;
 		place->revoke_at = resource_tokens->path;
 	}
 	else if (resource->has_bots)

@@ -467,7 +467,10 @@ record_integer(JsonRecord *record, const char *name, int64 *number)
 	return *number > 0 && json_object_get_uint64(value) <= (uint64) PG_INT64_MAX;
 }
 
-/* A string of a record, in UTF-8, which belongs to it; NULL if it is none. */
+/*
+ * A string of a record, in UTF-8, which belongs to it; NULL if it is none.  What has a
+ * null character is none: C would take its beginning for all of it.
+ */
 const char *
 record_text(JsonRecord *record, const char *name)
 {
@@ -475,7 +478,8 @@ record_text(JsonRecord *record, const char *name)
 
 	if (!json_object_is_type(record, json_type_object) ||
 		!json_object_object_get_ex(record, name, &value) ||
-		!json_object_is_type(value, json_type_string))
+		!json_object_is_type(value, json_type_string) ||
+		strlen(json_object_get_string(value)) != (size_t) json_object_get_string_len(value))
 		return NULL;
 	return json_object_get_string(value);
 }

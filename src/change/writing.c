@@ -493,6 +493,18 @@ log_write(const QueuedWrite *write)
 	quiet_announce(api_log_level(), &a);
 }
 
+/* Whether an answer is about another object, which check_identity() tells. */
+static bool
+names_another(const QueuedWrite *write)
+{
+	const Resource *resource = write->object->resource;
+	const char *key = record_text(write->call->record, resource->key);
+
+	return key && (strcmp(key, write->object->key) != 0 ||
+				   strcmp(queue_variant(resource, write->call->record),
+						  write->new_variant) != 0);
+}
+
 /* Learns from the answer to a write what came of it. */
 static void
 learn(QueuedWrite *write)
@@ -501,7 +513,7 @@ learn(QueuedWrite *write)
 
 	write->stray = write->stray || api_left_stray(write->call);
 	/* a DELETE is answered by its status alone */
-	write->differs = verdict == API_DONE && write->body ?
+	write->differs = verdict == API_DONE && write->body && !names_another(write) ?
 		writing_difference(write, write->body, write->call->record) : NULL;
 	if (write->differs)
 		queue_set_write_state(write, WRITE_DOUBTED);

@@ -10,7 +10,9 @@ use lib "$FindBin::RealBin/lib";
 use GitLabCluster;
 use GitLabMatrix;
 use GitLabSim;
+use IO::Compress::Gzip qw(gzip $GzipError);
 use JSON::PP ();
+use MIME::Base64;
 use POSIX qw(strftime);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -34,6 +36,7 @@ test_other_answers();
 test_bots();
 test_versions();
 test_ids();
+test_odd_answers();
 test_no_expiry();
 test_variables();
 test_doubtful_writes();
@@ -294,6 +297,78 @@ sub test_ids
 	$sim->fault('POST', 'tokens', 'edit', nth => 2, set => { id => 17 });
 	like(said($session, "BEGIN; $sql{INSERT}; $sql{UPDATE}; COMMIT"), qr/ERROR:  08P01: .*answer was lost/,
 		'the id of a token of the same transaction is no answer');
+	$sim->clear_faults;
+	return;
+}
+
+# Bytes as the body of a fault.
+sub bytes { return (base64 => JSON::PP::true(), body => encode_base64($_[0])) }
+
+# The old token is dead: a secret that has come counts, whatever is odd about the rest.
+sub test_odd_answers
+{
+	my $deep = [];
+
+	$deep = [$deep] foreach 1 .. 30;
+	my $secret = 'glpat-of-an-odd-answer';
+	my $said_as = qq("token":"$secret","id":17);
+	my $packed;
+	gzip(\"{$said_as}" => \$packed) or die $GzipError;
+	foreach my $case (
+		[ 'another media type', 'The answer is not JSON', 'edit', content_type => 'application/vnd.api+json' ],
+		[ 'the media type of text', 'The answer is not JSON', 'edit', content_type => 'text/plain' ],
+		[ 'a deep member', q{The answer's JSON is nested too deeply}, 'edit', set => { extra => $deep } ],
+		[ 'a deep member in place of the name', q{The answer's JSON is nested too deeply, and differs in the field "name"}, 'edit', set => { name => $deep } ],
+		[ 'a member that is no JSON', q{The answer is not valid JSON.*}, 'body', body => qq({"odd":'x', $said_as, "more":tru, "brace":"}"}) ],
+		[ 'no end', q{The answer is not valid JSON.*}, 'body', body => qq({$said_as,"name":"ali) ],
+		[ 'something behind the end', q{The answer is not valid JSON.*}, 'body', body => qq({$said_as}]) ],
+		[ 'bytes behind the end of gzip', q{The answer is not complete.*}, 'body', bytes($packed . 'more'), headers => { 'Content-Encoding' => 'gzip' } ])
+	{
+		my ($what, $problem, $kind, %fault) = @$case;
+		my $arm = sub {
+			$sim->reset;
+			$sim->fault('POST', 'rotate', $kind, moment => 'after', %fault);
+		};
+		my $shown = $kind eq 'edit' ? qr/glpat-\S+/ : $secret;
+
+		$arm->();
+		my $said = said($session, $sql{native} =~ s/RETURNING.*/RETURNING id, token/r);
+		like($said, qr/^17\|$shown$/m, "native: the row comes back with $what");
+		like($said, qr/WARNING:  01L16: the rotation of personal access token 2 to 17 .*\nDETAIL:  $problem\.\n/, "native: a warning names $what");
+		unlike($said, qr/ERROR/, "native: $what is no error");
+		is(changes($sim), '2 revoked, 17 active', "native: after $what, GitLab has rotated");
+
+		$problem =~ s/, and differs.*//;
+		$arm->();
+		$said = said($session, q{CALL gitlab_pat_rotate_self('gitlab')});
+		like($said, qr/^17\|/m, "gitlab_pat_rotate_self() takes an answer with $what");
+		like($said, qr/WARNING:  01L16: .*\nDETAIL:  $problem\. GitLab has revoked token 1 in favor of 17, which is stored\.\n/,
+			"gitlab_pat_rotate_self() names both ids in a warning of $what") if $kind eq 'edit';
+		my $stored = $node->safe_psql('postgres', q{SELECT option_value FROM pg_user_mappings, pg_options_to_table(umoptions) WHERE srvname = 'gitlab' AND option_name = 'token'});
+		like($stored, qr/^$shown$/, "gitlab_pat_rotate_self() stores the secret of an answer with $what");
+		isnt($stored, 'glpat-sim-admin', "gitlab_pat_rotate_self() does not keep the old secret after an answer with $what");
+		said($session, q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
+	}
+
+	# what has no secret is lost as ever, and a token that existed before is not believed
+	$sim->reset;
+	$sim->fault('POST', 'rotate', 'edit', content_type => 'text/html', remove => ['token']);
+	like(said($session, $sql{native}), qr/ERROR:  08P01: .*answer was lost/, 'native: an odd answer without a secret is lost');
+	$sim->reset;
+	$sim->fault('POST', 'rotate', 'edit', content_type => 'text/html', set => { id => 1 });
+	my $said = said($session, $sql{native});
+	like($said, qr/WARNING:  01L16: .* 2 to 1 on server .*\nDETAIL:  The answer is not JSON, and differs in the field "id"\./,
+		'native: an odd answer about a token that existed before is named as such');
+	like(slurp_file($node->logfile), qr/LOG:  personal access token 2 replaced by one whose id is not known, and revoked/,
+		'native: an id that an odd answer repeats is not believed');
+
+	# bounds hold: neither the size nor the depth of an odd answer brings a backend down
+	foreach my $body ('[' x 200_000, '{"a":' x 100_000, qq({"a":) . '[' x 100_000 . qq(,$said_as}), '{"token":{"token":"x"}}', '{' . '"a":1,' x 200_000 . "$said_as}")
+	{
+		$sim->reset;
+		$sim->fault('POST', 'rotate', 'body', moment => 'after', body => $body);
+		like(said($session, $sql{native}), qr/ERROR:  08P01: .*answer was lost|WARNING:  01L16/, 'native: a huge answer ends the statement, or its secret is found');
+	}
 	$sim->clear_faults;
 	return;
 }

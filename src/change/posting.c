@@ -330,11 +330,11 @@ drop_unreadable(const Resource *resource, JsonRecord *answer)
 
 /*
  * Warns that the answer to a native rotation, which nothing can undo, differs in a
- * field from what was asked for.
+ * field from what was asked for, or that there is a problem with it; or both.
  */
 static void
 warn_of_answer(const Debt *debt, const TokenOrder *order, JsonRecord *answer,
-			   const char *field)
+			   const char *field, const char *problem)
 {
 	int64		id = 0;
 
@@ -345,6 +345,9 @@ warn_of_answer(const Debt *debt, const TokenOrder *order, JsonRecord *answer,
 					record_id(answer, &id) ? psprintf(INT64_FORMAT, id) :
 					"one whose id is not known",
 					debt->connection->server_name),
+			 problem && field ?
+			 errdetail("%s, and differs in the field \"%s\".", problem, field) :
+			 problem ? errdetail("%s.", problem) :
 			 errdetail("GitLab's answer differs in the field \"%s\".", field),
 			 errhint("Store the secret that is returned, and look for the successor: %s",
 					 debt->finder)));
@@ -364,6 +367,7 @@ send_post(const RemoteChange *change, Debt *debt, const TokenOrder *order)
 	if (debt->call == NULL)
 		memory_report_exhausted();
 	debt->call->resource = debt->resource;
+	debt->call->salvages = debt->kind == DEBT_ROTATED;
 	ledger_note_post(debt);
 	ledger_enter(debt);
 	api_call_start(debt->call);
@@ -443,14 +447,20 @@ report_post(const RemoteChange *change, Debt *debt, const TokenOrder *order)
 	api_report(call, order->action);
 }
 
-/* Sends the POST that a new debt is about, and takes its answer. */
+/*
+ * Sends the POST that a new debt is about, and takes its answer.  *problem: why that
+ * could not be read in full, or NULL.
+ */
 static JsonRecord *
-post(const RemoteChange *change, Debt *debt, const TokenOrder *order)
+post(const RemoteChange *change, Debt *debt, const TokenOrder *order,
+	 const char **problem)
 {
 	JsonRecord *answer;
 
 	send_post(change, debt, order);
 	api_wait(&debt->call, 1);
+	(void) api_verdict(debt->call);
+	*problem = debt->call->problem;
 	answer = take_answer(change, debt, order);
 	if (answer == NULL)
 		report_post(change, debt, order);
@@ -475,7 +485,8 @@ posting_create(const RemoteChange *change, const TokenOrder *order, int64 *id)
 {
 	Debt	   *debt = ledger_make_debt(change, order->place, DEBT_CREATED,
 										DEBT_ASKED);
-	JsonRecord *answer = post(change, debt, order);
+	const char *problem;
+	JsonRecord *answer = post(change, debt, order, &problem);
 
 	*id = debt->id;
 	check_answer(debt, order, answer);
@@ -579,16 +590,17 @@ posting_rotate(const RemoteChange *change, const TokenOrder *order)
 										DEBT_ASKED);
 	JsonRecord *answer;
 	const char *field;
+	const char *problem;
 
-	answer = post(change, debt, order);
+	answer = post(change, debt, order, &problem);
 	field = debt->id == 0 ? ledger_shows_old(debt, answer) :
 		difference(order, answer);
 	if (field)
 		(void) drop_unreadable(debt->resource, answer);
 	else
 		field = drop_unreadable(debt->resource, answer);
-	if (field)
-		warn_of_answer(debt, order, answer, field);
+	if (field || problem)
+		warn_of_answer(debt, order, answer, field, problem);
 	ledger_describe(debt, answer);
 	ledger_log(debt, order->old_id, debt->id ?
 			   psprintf("replaced by " INT64_FORMAT " and revoked", debt->id) :

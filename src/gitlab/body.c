@@ -30,6 +30,9 @@
 /* A hundred users of GitLab's, as administrators see them, take 3 MB. */
 #define MAX_MEMORY (32 * 1024 * 1024)
 
+/* Members that are looked at where a body is not as it should be; a token has 20. */
+#define MAX_SALVAGED_MEMBERS 1000
+
 const char	body_out_of_memory[] = "Out of memory";
 
 static const char not_json[] = "The answer is not valid JSON";
@@ -198,6 +201,107 @@ body_parse(const char *text, size_t length, const char **problem)
 		record = NULL;
 	}
 	return record;
+}
+
+/* Where the value that begins at a position ends; length if it does not. */
+static size_t
+end_of_value(const char *text, size_t length, size_t position)
+{
+	int			level = 0;
+
+	for (size_t i = position; i < length; i++)
+		switch (text[i])
+		{
+			case '"':
+				for (i++; i < length && text[i] != '"'; i++)
+				{
+					if (text[i] == '\\')
+						i++;
+				}
+				break;
+			case '{':
+			case '[':
+				level++;
+				break;
+			case '}':
+			case ']':
+				if (level-- == 0)
+					return i;
+				break;
+			case ',':
+			case ':':
+				if (level == 0)
+					return i;
+				break;
+			default:
+				break;
+		}
+	return length;
+}
+
+/*
+ * Parses the value that begins at *position, and moves that to its end.  NULL if it
+ * cannot be read, or would take more than *room; what it takes is subtracted.
+ */
+static JsonRecord *
+salvage_value(const char *text, size_t length, size_t *position, size_t *room)
+{
+	size_t		begin = *position;
+	size_t		parsed = begin;
+	size_t		reserve;
+	const char *problem;
+	JsonRecord *value = NULL;
+
+	*position = end_of_value(text, length, begin);
+	problem = weigh(text + begin, *position - begin, 0, &reserve);
+	if (problem == NULL && reserve <= *room)
+		value = parse_value(text, length, &parsed, MAX_JSON_DEPTH - 1, reserve,
+							&problem);
+	if (value && skip_blanks(text, *position, parsed) != *position)
+	{
+		record_free(value);
+		value = NULL;
+	}
+	if (value)
+		*room -= reserve - PARSER_MEMORY;
+	return value;
+}
+
+/*
+ * What can be read of an object, whatever is wrong with the rest of the body: its
+ * members, but for those that are null, nested too deeply, too large, or not JSON.
+ * NULL if the body does not begin as an object, or memory is short.  The caller frees
+ * it.
+ */
+JsonRecord *
+body_salvage(const char *text, size_t length)
+{
+	size_t		at = skip_blanks(text, length, 0);
+	size_t		room = MAX_MEMORY;
+	JsonRecord *object = at < length && text[at] == '{' ?
+		json_object_new_object() : NULL;
+
+	for (int n = 0; object && n < MAX_SALVAGED_MEMBERS && at < length &&
+		 (text[at] == '{' || text[at] == ','); n++)
+	{
+		JsonRecord *name;
+		JsonRecord *value = NULL;
+
+		at = skip_blanks(text, length, at + 1);
+		name = salvage_value(text, length, &at, &room);
+		if (at < length && text[at] == ':')
+		{
+			at = skip_blanks(text, length, at + 1);
+			value = salvage_value(text, length, &at, &room);
+		}
+		if (json_object_is_type(name, json_type_string) && value &&
+			json_object_object_add(object, json_object_get_string(name),
+								   json_object_get(value)) != 0)
+			json_object_put(value);
+		json_object_put(name);
+		json_object_put(value);
+	}
+	return object;
 }
 
 /*

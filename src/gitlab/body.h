@@ -28,6 +28,7 @@ extern const char body_out_of_memory[];
  */
 extern JsonRecord *body_parse(const char *text, size_t length,
 							  const char **problem);
+extern JsonRecord *body_salvage(const char *text, size_t length);
 extern bool body_is_list(const char *text, size_t length, size_t *reserve,
 						 const char **problem);
 extern bool body_next(const char *text, size_t length, size_t reserve,

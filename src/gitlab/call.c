@@ -654,6 +654,30 @@ read_success(ApiCall *call)
 }
 
 /*
+ * Reads what can be read of an answer that is odd: true if that has a secret.  Only
+ * for a call that is to do so.
+ */
+static bool
+salvage(ApiCall *call, const char *problem)
+{
+	HttpExchange *exchange = call->exchange;
+	JsonRecord *record;
+
+	if (!call->salvages || exchange->attachment || exchange->data == NULL ||
+		exchange->status < 200 || exchange->status >= 300)
+		return false;
+	record = body_salvage(exchange->data, exchange->length);
+	if (record_text(record, "token") == NULL)
+	{
+		record_free(record);
+		return false;
+	}
+	call->problem = problem;
+	call->record = exchange->attachment = record;
+	return true;
+}
+
+/*
  * Whether GitLab says that the object does not exist.  A 404 that is not JSON
  * comes from a proxy or another site, which knows nothing of tokens.
  */
@@ -674,9 +698,11 @@ judge_attempt(ApiCall *call)
 	int			status = exchange->status;
 
 	if (exchange->failure != HTTP_ANSWERED || exchange->attempts == 0)
-		return exchange->sent ? API_UNKNOWN : API_NOTHING_SENT;
+		return salvage(call, "The answer is not complete") ? API_DONE :
+			exchange->sent ? API_UNKNOWN : API_NOTHING_SENT;
 	if (status >= 200 && status < 300)
-		return read_success(call) ? API_DONE : API_UNKNOWN;
+		return read_success(call) || salvage(call, call->problem) ?
+			API_DONE : API_UNKNOWN;
 	if (is_absent(exchange))
 		return API_ABSENT;
 	return status >= 300 && !api_leaves_open(status) && status != 303 ?

@@ -81,11 +81,14 @@ typedef struct ApiCall
 	bool		woken;			/* was sent again after having slept */
 	bool		stray;			/* an attempt that was repeated may be carried
 								 * out yet, even later than the last one */
+	bool		salvages;		/* its answer has a secret that nobody can get
+								 * again: what is odd about it does not matter */
 	bool		forbidden;		/* its 401 is about what was asked for, and
 								 * not about the credential */
 	ApiVerdict	verdict;		/* for api_verdict() only */
 	struct ApiStatistics *statistics;	/* its client's, or NULL */
-	const char *problem;		/* why a 2xx could not be read; a constant */
+	const char *problem;		/* why a 2xx could not be read, or not all of
+								 * it; a constant */
 	char	   *secrets[API_SECRETS];	/* to remove from messages, too */
 	JsonRecord *record;			/* the body's JSON; goes with the call */
 	size_t		list_position;	/* how far api_read_element() has got */

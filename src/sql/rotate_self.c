@@ -360,6 +360,7 @@ rotate(SelfRotation *rotation)
 
 	if (call == NULL)
 		memory_report_exhausted();
+	call->salvages = true;
 	api_adopt(rotation->client, call);
 	api_call_start(call);
 	if (api_wait_quietly(&call, 1, interrupted_for_long, &persistence) < 0)
@@ -544,6 +545,20 @@ verify(SelfRotation *rotation, Datum *expiry, bool *expiry_isnull)
 	CurrentResourceOwner = owner;
 }
 
+/* Warns that the answer, whose secret is stored, could not be read in full. */
+static void
+warn_of_answer(const SelfRotation *rotation)
+{
+	if (rotation->answer->problem)
+		ereport(WARNING,
+				(errcode(ERRCODE_GITLAB_ANSWER_DIFFERS),
+				 errmsg("the rotation of the API token of server \"%s\" differs from the request",
+						rotation->server->servername),
+				 errdetail("%s. GitLab has revoked %s, which is stored.",
+						   rotation->answer->problem, replacement(rotation)),
+				 errhint("Check it with gitlab_pat_self().")));
+}
+
 /* Refuses a CALL before anything is looked up. */
 static void
 check_call(FunctionCallInfo fcinfo)
@@ -611,6 +626,7 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	RESUME_INTERRUPTS();
 	explicit_bzero(rotation.credential, strlen(rotation.credential));
 	verify(&rotation, &values[1], &nulls[1]);
+	warn_of_answer(&rotation);
 	log_rotation(&rotation);
 	SPI_finish();
 	MemoryContextSwitchTo(context);

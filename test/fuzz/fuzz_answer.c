@@ -143,7 +143,10 @@ examine_record(ApiClient *client, ApiCall *call)
 		copy_record(resource_tokens, record);
 }
 
-/* The first byte gives the status and the method; the others are the body. */
+/*
+ * The first byte gives the status and the method, and whether an odd body counts; the
+ * others are the body.
+ */
 void
 fuzz_json(const uint8 *data, size_t size)
 {
@@ -157,6 +160,7 @@ fuzz_json(const uint8 *data, size_t size)
 	client->connection = connection_retain(connection);
 	call = api_call_create(connection, data[0] & 16 ? "POST" : "GET",
 						   "/personal_access_tokens", NULL);
+	call->salvages = data[0] & 32;
 	api_adopt(client, call);
 	exchange = fuzz_headerless = call->exchange;
 	exchange->finished = exchange->sent = true;

@@ -442,6 +442,76 @@ foreach my $case (
 restore();
 
 
+# --- two servers of one GitLab ---------------------------------------------------
+
+create_tables($node, 'slash', "url '$url/'");
+$node->safe_psql('postgres', q{IMPORT FOREIGN SCHEMA gitlab LIMIT TO (gitlab_project_variables) FROM SERVER slash INTO slash});
+
+# What the second one makes of a token that the first one has changed.
+foreach my $case (
+	[ "UPDATE tokens SET expires_at = $later WHERE id = 3", "UPDATE slash.tokens SET expires_at = $later WHERE id = 3", '17 revoked' ],
+	[ "UPDATE tokens SET expires_at = $later WHERE id = 3", "UPDATE slash.native_tokens SET expires_at = $later WHERE id = 3", '17 revoked' ],
+	[ 'DELETE FROM tokens WHERE id = 12', "UPDATE slash.tokens SET expires_at = $later WHERE id = 12", '' ],
+	[ q{SELECT gitlab_pat_revoke_secret('slash', 'glpat-sim-alice')}, "UPDATE tokens SET expires_at = $later WHERE id = 2", '' ])
+{
+	my ($first, $second, $expected) = @$case;
+	my $name = "$first, and then $second of the same GitLab";
+
+	restore();
+	like(said($session, "BEGIN; $first; $second; COMMIT"), qr/ERROR:  55000: personal access token \d+ is not active/,
+		"$name: the second statement fails");
+	is(changes($sim), $expected, "$name: no replacement is left");
+}
+{
+	my $name = 'two servers of one GitLab';
+
+	restore();
+	is(said($session, "WITH a AS (UPDATE tokens SET expires_at = $later WHERE id = 2 RETURNING id),
+		b AS (UPDATE slash.tokens SET expires_at = $later WHERE id = 2 RETURNING id)
+		SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)"), '1|0',
+		"$name: one command rotates a token once");
+	is(changes($sim), '2 revoked, 17 active', "$name: one command makes one replacement");
+	restore();
+	is(said($session, 'BEGIN; SET LOCAL gitlab_pat_fdw.max_changes = 1; DELETE FROM tokens WHERE id = 2;
+		SELECT revoked FROM slash.tokens WHERE id = 2; SELECT count(*) FROM slash.tokens WHERE revoked;
+		DELETE FROM slash.tokens WHERE id = 2; COMMIT'), "t\n2",
+		"$name: what one has deleted reads as revoked through the other, and counts once");
+	is(changes($sim), '2 revoked', "$name: what both have deleted is revoked");
+	restore();
+	is(said($session, "BEGIN; $insert; UPDATE slash.tokens SET expires_at = $later WHERE id = 17 RETURNING id; COMMIT"), '18',
+		"$name: one can replace what the other has created");
+	is(changes($sim), '17 revoked, 18 active', "$name: what one has created and the other has replaced is revoked");
+}
+
+foreach my $end ('COMMIT', 'SELECT 1 / 0; COMMIT')
+{
+	my $name = "a variable written through two servers of one GitLab, $end";
+	my $where = q{WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'};
+
+	restore();
+	my $before = $sim->variable_value('project acme/app', 'DEPLOY_PAT');
+	like(said($session, "BEGIN; UPDATE public.gitlab_project_variables SET value = 'first-secret' $where;
+		SELECT value FROM slash.gitlab_project_variables $where;
+		UPDATE slash.gitlab_project_variables SET description = value $where RETURNING description; $end"), qr/\Afirst-secret\nfirst-secret/,
+		"$name: one server shows what was written through the other");
+	is($sim->variable_value('project acme/app', 'DEPLOY_PAT'), $end eq 'COMMIT' ? 'first-secret' : $before,
+		"$name: the variable holds the right value");
+}
+{
+	my $name = 'a variable created through one of two servers of one GitLab';
+	my $create = q{INSERT INTO %s.gitlab_project_variables (project, key, value) VALUES ('acme/app', 'BOTH', 'first-secret')};
+
+	restore();
+	like(said($session, 'BEGIN; ' . sprintf($create, 'public') . '; ' . sprintf($create, 'slash') . '; COMMIT'),
+		qr/ERROR:  22023: .*"BOTH" of "acme\/app" already exists/, "$name: the other one cannot create it again");
+	is(said($session, 'BEGIN; ' . sprintf($create, 'public') . q{; UPDATE slash.gitlab_project_variables SET value = 'second-secret'
+		WHERE project = 'acme/app' AND key = 'BOTH' RETURNING value; COMMIT}), 'second-secret', "$name: the other one can change it");
+	is($sim->variable_value('project acme/app', 'BOTH'), 'second-secret', "$name: it has the last value");
+}
+
+restore();
+
+
 {
 	$sim->fault('POST', 'self/rotate', 'status', status => 500, moment => 'after');
 	like(said($session, q{CALL gitlab_pat_rotate_self('gitlab')}),

@@ -19,7 +19,7 @@
 typedef struct WrittenContainer
 {
 	dlist_node	link;
-	Oid			serverid;
+	uint64		instance;		/* of GitLab: see Connection */
 	const Resource *resource;
 	char	   *name;
 	char	   *known_as;		/* the first name of it; maybe this one */
@@ -109,9 +109,10 @@ ask(ApiClient *client, WrittenContainer *container)
  * be many.  In UTF-8, palloc'ed or until the end of the transaction.
  */
 const char *
-container_known_as(ApiClient *client, Oid serverid, const Resource *resource,
+container_known_as(ApiClient *client, const Resource *resource,
 				   const char *name)
 {
+	uint64		instance = api_connection(client)->instance;
 	char	   *lower = asc_tolower(name, strlen(name));
 	dlist_iter	iter;
 
@@ -120,7 +121,7 @@ container_known_as(ApiClient *client, Oid serverid, const Resource *resource,
 		WrittenContainer *container = dlist_container(WrittenContainer, link,
 													  iter.cur);
 
-		if (container->serverid != serverid || container->resource != resource)
+		if (container->instance != instance || container->resource != resource)
 			continue;
 		if (strcmp(container->name, lower) == 0)
 			return container->known_as;
@@ -136,10 +137,10 @@ container_known_as(ApiClient *client, Oid serverid, const Resource *resource,
 
 /* Notes that the transaction writes to a container of that name. */
 void
-container_note(ApiClient *client, Oid serverid, const Resource *resource,
-			   const char *name)
+container_note(ApiClient *client, const Resource *resource, const char *name)
 {
-	const char *known_as = container_known_as(client, serverid, resource, name);
+	uint64		instance = api_connection(client)->instance;
+	const char *known_as = container_known_as(client, resource, name);
 	char	   *lower = asc_tolower(name, strlen(name));
 	WrittenContainer *container;
 	MemoryContext saved;
@@ -148,7 +149,7 @@ container_note(ApiClient *client, Oid serverid, const Resource *resource,
 	dlist_foreach(iter, &written)
 	{
 		container = dlist_container(WrittenContainer, link, iter.cur);
-		if (container->serverid == serverid && container->resource == resource &&
+		if (container->instance == instance && container->resource == resource &&
 			strcmp(container->name, lower) == 0)
 			return;
 	}
@@ -158,7 +159,7 @@ container_note(ApiClient *client, Oid serverid, const Resource *resource,
 										ALLOCSET_SMALL_SIZES);
 	saved = MemoryContextSwitchTo(context);
 	container = palloc0(sizeof(WrittenContainer));
-	container->serverid = serverid;
+	container->instance = instance;
 	container->resource = resource;
 	container->name = pstrdup(lower);
 	container->known_as = pstrdup(known_as);

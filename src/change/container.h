@@ -20,10 +20,10 @@
 /* These raise errors */
 extern const char *container_checked(JsonRecord *row, const ResourceField *field);
 extern const char *container_of(const Resource *resource, JsonRecord *record);
-extern const char *container_known_as(ApiClient *client, Oid serverid,
+extern const char *container_known_as(ApiClient *client,
 									  const Resource *resource,
 									  const char *name);
-extern void container_note(ApiClient *client, Oid serverid,
+extern void container_note(ApiClient *client,
 						   const Resource *resource, const char *name);
 
 /* This raises nothing */

@@ -632,14 +632,15 @@ ledger_view(uint64 instance, int64 id, CommandId curcid)
 	return view;
 }
 
-/* Whether any token of the scan's server reads otherwise than in GitLab. */
+/* Whether any token of the scan's GitLab reads otherwise than in GitLab. */
 bool
 ledger_differs(const ChangeScan *scan)
 {
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &ledger.debts)
-		if (debt_of(iter.cur)->connection->serverid == scan->serverid)
+		if (debt_of(iter.cur)->connection->instance ==
+			api_connection(scan->client)->instance)
 			return true;
 	return false;
 }

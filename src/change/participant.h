@@ -38,7 +38,6 @@ typedef struct RemoteChange
 typedef struct ChangeScan
 {
 	ApiClient  *client;
-	Oid			serverid;
 	const Resource *resource;
 	CommandId	curcid;			/* of its snapshot */
 	const char *const *containers;	/* that it looks into, in UTF-8 */

@@ -309,7 +309,7 @@ compare_siblings(const void *a, const void *b, Size size)
 	const SiblingsKey *y = b;
 
 	(void) size;
-	return x->serverid != y->serverid || x->resource != y->resource ||
+	return x->instance != y->instance || x->resource != y->resource ||
 		strcmp(x->container, y->container) != 0 || strcmp(x->key, y->key) != 0;
 }
 
@@ -318,18 +318,17 @@ compare_siblings(const void *a, const void *b, Size size)
  * whether two names are of one container.
  */
 Siblings *
-queue_siblings(ApiClient *client, Oid serverid, const Resource *resource,
-			   JsonRecord *record)
+queue_siblings(ApiClient *client, const Resource *resource, JsonRecord *record)
 {
-	SiblingsKey key = {.serverid = serverid, .resource = resource,
+	SiblingsKey key = {.instance = api_connection(client)->instance,
+		.resource = resource,
 		.container = container_of(resource, record),
 		.key = record_text(record, resource->key)
 	};
 
 	if (write_queue.families == NULL || key.container == NULL || key.key == NULL)
 		return NULL;
-	key.container = container_known_as(client, serverid, resource,
-									   key.container);
+	key.container = container_known_as(client, resource, key.container);
 	return hash_search(write_queue.families, &key, HASH_FIND, NULL);
 }
 
@@ -338,25 +337,25 @@ queue_siblings(ApiClient *client, Oid serverid, const Resource *resource,
  * context; makes a set without objects if there is none.
  */
 static Siblings *
-enter_siblings(ApiClient *client, Oid serverid, const Resource *resource,
-			   JsonRecord *record)
+enter_siblings(ApiClient *client, const Resource *resource, JsonRecord *record)
 {
 	HASHCTL		ctl = {.keysize = sizeof(SiblingsKey), .entrysize = sizeof(Siblings),
 		.hash = hash_siblings, .match = compare_siblings, .hcxt = write_queue.context
 	};
-	SiblingsKey key = {.serverid = serverid, .resource = resource};
-	Siblings   *siblings = queue_siblings(client, serverid, resource, record);
+	SiblingsKey key = {.instance = api_connection(client)->instance,
+		.resource = resource
+	};
+	Siblings   *siblings = queue_siblings(client, resource, record);
 
 	if (resource->containers[0])
-		container_note(client, serverid, resource,
-					   container_of(resource, record));
+		container_note(client, resource, container_of(resource, record));
 	if (siblings)
 		return siblings;
 	if (write_queue.families == NULL)
 		write_queue.families = hash_create("gitlab_pat_fdw families", 64, &ctl,
 										   HASH_ELEM | HASH_FUNCTION | HASH_COMPARE |
 										   HASH_CONTEXT);
-	key.container = pstrdup(container_known_as(client, serverid, resource,
+	key.container = pstrdup(container_known_as(client, resource,
 											   container_of(resource, record)));
 	key.key = pstrdup(record_text(record, resource->key));
 	siblings = hash_search(write_queue.families, &key, HASH_ENTER, NULL);
@@ -399,9 +398,7 @@ make_object(const RemoteChange *change, const Resource *resource,
 
 	resource_check_name(resource, resource->key,
 						record_text(record, resource->key));
-	object->siblings = enter_siblings(change->client, connection->serverid,
-									  resource, record);
-	object->serverid = object->siblings->key.serverid;
+	object->siblings = enter_siblings(change->client, resource, record);
 	object->resource = resource;
 	object->container = pstrdup(container_of(resource, record));
 	object->key = object->siblings->key.key;

@@ -75,7 +75,7 @@ typedef enum ObjectState
 /* The key that all siblings share: a key in a container.  In UTF-8. */
 typedef struct SiblingsKey
 {
-	Oid			serverid;
+	uint64		instance;		/* of GitLab: see Connection */
 	const Resource *resource;
 	const char *container;
 	const char *key;
@@ -96,7 +96,6 @@ typedef struct QueuedObject
 	dlist_node	sibling;		/* in its siblings' */
 	int			number;
 	Siblings   *siblings;
-	Oid			serverid;		/* as its siblings' */
 	const Resource *resource;
 	const char *container;		/* as the first statement has named it */
 	const char *key;
@@ -184,7 +183,7 @@ extern char *queue_shown_name(const Connection *connection, const char *utf8);
 extern const char *queue_variant(const Resource *resource, JsonRecord *record);
 extern const char *queue_named_variant(const Resource *resource,
 									   JsonRecord *record);
-extern Siblings *queue_siblings(ApiClient *client, Oid serverid,
+extern Siblings *queue_siblings(ApiClient *client,
 								const Resource *resource, JsonRecord *record);
 extern QueuedWrite *queue_first_write(const QueuedObject *object);
 extern QueuedWrite *queue_last_write(const QueuedObject *object);

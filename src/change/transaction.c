@@ -90,14 +90,12 @@ struct TransactionView
  * may make its first change after the scan began.
  */
 TransactionView *
-transaction_view(ApiClient *client, Oid serverid, const Resource *resource,
-				 CommandId curcid)
+transaction_view(ApiClient *client, const Resource *resource, CommandId curcid)
 {
 	TransactionView *view = palloc0(sizeof(TransactionView));
 
 	view->participant = transaction_participant(resource);
 	view->scan.client = client;
-	view->scan.serverid = serverid;
 	view->scan.resource = resource;
 	view->scan.curcid = curcid;
 	view->scan.context = CurrentMemoryContext;

@@ -22,7 +22,7 @@ extern void transaction_init(void);
 extern bool transaction_any(void);
 extern const Participant *transaction_participant(const Resource *resource);
 
-extern TransactionView *transaction_view(ApiClient *client, Oid serverid, const Resource *resource,
+extern TransactionView *transaction_view(ApiClient *client, const Resource *resource,
 										 CommandId curcid);
 extern void transaction_view_containers(TransactionView *view,
 										const char *const *containers,

@@ -80,9 +80,7 @@ static QueuedObject *
 find_object(const RemoteChange *change, JsonRecord *record, bool seen)
 {
 	const Resource *resource = change->settings->resource;
-	Siblings   *siblings = queue_siblings(change->client,
-										  change->settings->serverid, resource,
-										  record);
+	Siblings   *siblings = queue_siblings(change->client, resource, record);
 	dlist_iter	iter;
 
 	if (siblings)
@@ -233,20 +231,23 @@ show_object(QueuedObject *object, JsonRecord *base, const char *container,
 static bool
 concerns(const ChangeScan *scan, const QueuedObject *object)
 {
-	return object->serverid == scan->serverid &&
+	return object->siblings->key.instance ==
+		api_connection(scan->client)->instance &&
 		object->resource == scan->resource;
 }
 
 /*
  * Whether an object was written by the user mapping that a scan asks GitLab
- * with.  What another role has written, maybe by a SECURITY DEFINER function,
- * GitLab may not let this one read.
+ * with, or by its role through another server.  What another role has written,
+ * maybe by a SECURITY DEFINER function, GitLab may not let this one read.
  */
 static bool
-is_by_same_mapping(const ChangeScan *scan, const QueuedObject *object)
+is_by_same_user(const ChangeScan *scan, const QueuedObject *object)
 {
-	return queue_first_write(object)->connection->umid ==
-		api_connection(scan->client)->umid;
+	const QueuedWrite *first = queue_first_write(object);
+
+	return first->connection->umid == api_connection(scan->client)->umid ||
+		first->userid == api_userid(scan->client);
 }
 
 static bool
@@ -273,8 +274,8 @@ static JsonRecord *
 variables_view(ChangeScan *scan, JsonRecord *record, bool *revoked)
 {
 	const char *variant = queue_variant(scan->resource, record);
-	Siblings   *siblings = queue_siblings(scan->client, scan->serverid,
-										  scan->resource, record);
+	Siblings   *siblings = queue_siblings(scan->client, scan->resource,
+										  record);
 	QueueView  *view = view_of(scan);
 	dlist_iter	iter;
 
@@ -309,8 +310,8 @@ static int
 next_container(const ChangeScan *scan, const QueuedObject *object, int from)
 {
 	for (int i = from; i < scan->ncontainers; i++)
-		if (strcmp(container_known_as(scan->client, scan->serverid,
-									  scan->resource, scan->containers[i]),
+		if (strcmp(container_known_as(scan->client, scan->resource,
+									  scan->containers[i]),
 				   object->siblings->key.container) == 0)
 			return i;
 	return -1;
@@ -353,7 +354,7 @@ variables_view_rest(ChangeScan *scan)
 			continue;
 		record = bms_is_member(object->number, view->met) ||
 			!has_visible_write(object, scan->curcid) ||
-			!is_by_same_mapping(scan, object) ? NULL :
+			!is_by_same_user(scan, object) ? NULL :
 			show_rest(scan, object);
 		if (record)
 			return record;

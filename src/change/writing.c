@@ -288,14 +288,15 @@ read_others(QueuedObject *object)
 												  "GitLab siblings",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext saved = MemoryContextSwitchTo(context);
+	const QueuedWrite *first = queue_first_write(object);
 	ApiTarget	target = {.path = collection_path(object),
 		.containers = {object->container}
 	};
 	StreamListing listing = {.target = &target, .page_size = SIBLINGS_PAGE_SIZE,
 		.concurrency = 1
 	};
-	Stream	   *stream = stream_list(api_open(object->serverid,
-											  queue_first_write(object)->userid),
+	Stream	   *stream = stream_list(api_open(first->connection->serverid,
+											  first->userid),
 									 object->resource, &listing);
 	JsonRecord *record;
 

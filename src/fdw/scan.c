@@ -590,8 +590,8 @@ begin_pass(ForeignScanState *node, GitLabScan *scan)
 {
 	scan->begun = true;
 	scan->npasses++;
-	scan->view = transaction_view(scan->client, scan->settings->serverid,
-								  scan->settings->resource, scan->curcid);
+	scan->view = transaction_view(scan->client, scan->settings->resource,
+								  scan->curcid);
 	evaluate_operands(node, scan);
 }
 

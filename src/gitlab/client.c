@@ -97,6 +97,13 @@ api_open_connection(Connection *connection)
 	return client;
 }
 
+/* The role whose user mapping the client asks with. */
+Oid
+api_userid(const ApiClient *client)
+{
+	return client->userid;
+}
+
 /* Returns the client's connection; the client keeps its reference. */
 Connection *
 api_connection(ApiClient *client)

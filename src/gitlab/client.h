@@ -21,6 +21,7 @@
 typedef struct ApiClient ApiClient;
 
 extern ApiClient *api_open(Oid serverid, Oid userid);
+extern Oid	api_userid(const ApiClient *client);
 extern ApiClient *api_open_connection(Connection *connection);
 extern Connection *api_connection(ApiClient *client);
 extern ApiStatistics *api_statistics(ApiClient *client);

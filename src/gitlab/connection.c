@@ -308,12 +308,8 @@ make_connection(UserMapping *mapping, Oid userid)
 	connection->server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID,
 													ObjectIdGetDatum(mapping->serverid));
 	connection->server_name = pstrdup(server->name);
-	connection->instance =
-		hash_combine64(hash_bytes_extended((const unsigned char *) server->url,
-										   strlen(server->url), 0),
-					   mapping->serverid);
 	normal_url = http_normal_url(server->url);
-	connection->url_hash =
+	connection->instance =
 		hash_bytes_extended((const unsigned char *) normal_url,
 							strlen(normal_url), 0);
 	connection->identity = identity_of(server);

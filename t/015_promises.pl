@@ -86,6 +86,14 @@ crash();
 like(said($session, q{SELECT id FROM gitlab_pat_self('gitlab')}), qr/\A\d+\z/,
 	'after a crash right after gitlab_pat_rotate_self(), the user mapping has a token that works');
 said($session, q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
+
+$sim->reset;
+$node->safe_psql('postgres', 'CHECKPOINT');
+said($session, q{SELECT gitlab_pat_set_token('gitlab', 'glpat-sim-alice')});
+crash();
+is(said($session, q{SELECT id FROM gitlab_pat_self('gitlab')}), '2',
+	'after a crash right after gitlab_pat_set_token(), the user mapping has the token that was stored');
+said($session, q{ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token 'glpat-sim-admin')});
 $node->append_conf('postgresql.conf', 'synchronous_commit = on');
 $node->reload;
 

@@ -333,6 +333,8 @@ store_token(const ForeignServer *server, char *token)
 													  DEFELEM_DROP));
 		AlterUserMapping(statement);
 	}
+	/* whoever has the token from here may destroy what it came from at once */
+	ForceSyncCommit();
 	/* the next row of the same statement finds what this one has made */
 	CommandCounterIncrement();
 }

@@ -342,6 +342,40 @@ $node->reload;
 is($sim->count(method => $_), 0, "read_only in postgresql.conf lets no $_ out")
   foreach qw(POST DELETE);
 
+# It is turned on after the statements that ask for changes.  What is undone goes out.
+my $frozen = 'SET LOCAL gitlab_pat_fdw.read_only = on';
+my $variable = "WHERE project = 'acme/app' AND key = 'DEPLOY_PAT'";
+my $held = $sim->variable_value('project acme/app', 'DEPLOY_PAT');
+foreach my $case (
+	[ 'a DELETE', $statements{DELETE}, '' ],
+	[ 'an UPDATE', $statements{UPDATE}, '17 revoked' ],
+	[ 'a secret', q{SELECT gitlab_pat_revoke_secret('gitlab', 'glpat-sim-alice')}, '' ],
+	[ 'a variable', "UPDATE public.gitlab_project_variables SET value = 'a-new-secret' $variable", '' ],
+	[ 'a variable and a new token', "$insert; UPDATE public.gitlab_project_variables SET value = 'a-new-secret' $variable", '17 revoked' ])
+{
+	my ($name, $sql, $expected) = @$case;
+
+	$sim->reset;
+	like(said_in_full($node, 'guards', "BEGIN; $sql; $frozen; COMMIT"),
+		qr/ERROR:  25006: cannot change anything in GitLab while "gitlab_pat_fdw.read_only" is on/,
+		"read_only that is turned on after $name fails the COMMIT");
+	is(changes($sim), $expected, "read_only that is turned on after $name: GitLab has the tokens that it had");
+	is($sim->variable_value('project acme/app', 'DEPLOY_PAT'), $held,
+		"read_only that is turned on after $name: the variable holds what it held");
+}
+foreach my $case (
+	[ 'INSERT', "BEGIN; $insert; $frozen; COMMIT", '17 active' ],
+	[ 'native UPDATE', "BEGIN; $statements{'native UPDATE'}; $frozen; COMMIT", '2 revoked, 17 active' ],
+	[ 'INSERT that is rolled back', "BEGIN; $insert; $frozen; ROLLBACK", '17 revoked' ],
+	[ 'INSERT under a savepoint', "BEGIN; SAVEPOINT s; $insert; ROLLBACK TO s; $frozen; COMMIT", '17 revoked' ])
+{
+	my ($name, $sql, $expected) = @$case;
+
+	$sim->reset;
+	unlike(said_in_full($node, 'guards', $sql), qr/ERROR|WARNING/, "read_only that is turned on after $name fails nothing");
+	is(changes($sim), $expected, "read_only that is turned on after $name leaves the right tokens");
+}
+
 
 # --- a rate limit at COMMIT -----------------------------------------------------------
 

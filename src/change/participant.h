@@ -138,10 +138,12 @@ struct Participant
 	const char *(*find_holder) (const char *secret);
 
 	/*
-	 * Before the commit; these raise errors.  The first one says whether what
-	 * the transaction does in PostgreSQL must be durable before the commit
+	 * Before the commit; these raise errors.  The first one says whether the
+	 * commit is to change anything in GitLab, the second one whether what the
+	 * transaction does in PostgreSQL must be durable before the commit
 	 * callbacks are called.
 	 */
+	bool		(*has_changes) (void);
 	bool		(*needs_durability) (void);
 	void		(*check) (HolderFinder find_holder);
 	void		(*carry_out) (void);

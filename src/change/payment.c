@@ -504,6 +504,19 @@ payment_check(HolderFinder find_holder)
 	}
 }
 
+static bool
+is_owed_change(const Debt *debt)
+{
+	return ledger_is_change(debt) && debt->state == DEBT_OWED;
+}
+
+/* Whether the commit is to revoke a token that DELETE or UPDATE has named. */
+bool
+payment_has_changes(void)
+{
+	return ledger_first(is_owed_change) != NULL;
+}
+
 /*
  * Whoever is to revoke a token, or has rotated one natively, has to keep the one
  * that takes its place.

@@ -15,6 +15,7 @@
 #include "change/ledger.h"
 
 /* Before the commit; these raise errors */
+extern bool payment_has_changes(void);
 extern bool payment_needs_durability(void);
 extern void payment_check(HolderFinder find_holder);
 extern void payment_carry_out(void);

@@ -962,6 +962,7 @@ const Participant tokens_participant = {
 	.view = tokens_view,
 	.is_empty = ledger_is_empty,
 	.end_subtransaction = payment_end_subtransaction,
+	.has_changes = payment_has_changes,
 	.needs_durability = payment_needs_durability,
 	.check = payment_check,
 	.carry_out = payment_carry_out,

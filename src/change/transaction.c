@@ -5,7 +5,7 @@
  *
  * These are the only transaction callbacks.  What they do, in this order:
  *
- *	PRE_COMMIT	all participants check; then variables are written, and tokens
+ *	PRE_COMMIT	it must be allowed to write; all participants check; then variables are written, and tokens
  *				that DELETE named are revoked.  The commit will be durable.  An
  *				error fails the transaction.
  *	COMMIT		tokens that UPDATE replaced are revoked, and those that rolled-back
@@ -174,12 +174,26 @@ find_holder(const char *secret)
 }
 
 /*
+ * gitlab_pat_fdw.read_only may have been set since the statements that asked for the
+ * changes.  What is undone may go out all the same: tokens that rolled-back
+ * subtransactions created are no changes, nor is what a rollback does.
+ */
+static void
+check_writable(void)
+{
+	foreach_participant(p)
+		if (p->has_changes())
+			option_check_writable();
+}
+
+/*
  * With synchronous_commit off, PostgreSQL calls XACT_EVENT_COMMIT before the commit
  * record is on disk.  What is revoked then must not be needed after a crash.
  */
 static void
 before_commit(void)
 {
+	check_writable();
 	foreach_participant(p)
 		if (p->needs_durability())
 			ForceSyncCommit();

@@ -403,7 +403,7 @@ variables_find_holder(const char *secret)
 }
 
 /*
- * Whether a variable is written.  The secret in it must be in PostgreSQL after
+ * Whether the commit writes a variable.  The secret in it must be in PostgreSQL after
  * a crash, too, if the transaction has stored it there.
  */
 static bool
@@ -439,6 +439,7 @@ const Participant variables_participant = {
 	.is_empty = queue_is_empty,
 	.end_subtransaction = queue_end_subtransaction,
 	.find_holder = variables_find_holder,
+	.has_changes = is_written,
 	.needs_durability = is_written,
 	.carry_out = writing_carry_out,
 	.stop = queue_stop,

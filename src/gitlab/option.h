@@ -16,9 +16,7 @@
 
 #include "foreign/foreign.h"
 #include "gitlab/resources.h"
-
-/* The highest value of the option "concurrency". */
-#define MAX_CONCURRENCY 32
+#include "http/exchange.h"		/* MAX_CONCURRENCY */
 
 /* What an UPDATE of the expiry does; the values of the option "rotation". */
 typedef enum Rotation

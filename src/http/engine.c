@@ -51,9 +51,6 @@
 #define CLEAR_CONNECTIONS_8_16 (1L << 0)
 #define CLEAR_CONNECTIONS_8_20 (1L << 1)
 
-/* Connections kept open at most: as many as `concurrency` can ask for. */
-#define MAX_IDLE_CONNECTIONS 32L
-
 /* An attempt that nobody drove for longer than this has slept. */
 #define SLEPT_USECS INT64CONST(1000000)
 
@@ -316,7 +313,7 @@ client_open(HttpClient *client)
 		curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
 		curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client) == CURLM_OK &&
 		curl_multi_setopt(client->multi, CURLMOPT_MAXCONNECTS,
-						  MAX_IDLE_CONNECTIONS) == CURLM_OK)
+						  (long) MAX_CONCURRENCY) == CURLM_OK)
 		return true;
 	curl_multi_cleanup(client->multi);
 	client->multi = NULL;
@@ -752,7 +749,7 @@ distinct_clients(HttpExchange **exchanges, int nexchanges, HttpClient **found)
 }
 
 /*
- * Waits until one of at most MAX_WAITING exchanges is finished, and returns its
+ * Waits until one of at most MAX_CONCURRENCY exchanges is finished, and returns its
  * index.  All transfers of their clients make progress meanwhile.  Services
  * interrupts: so it may raise whatever CHECK_FOR_INTERRUPTS() does; but not between
  * an answer's arrival and its return, which would make it a lost one.
@@ -760,10 +757,10 @@ distinct_clients(HttpExchange **exchanges, int nexchanges, HttpClient **found)
 int
 http_wait(HttpExchange **exchanges, int nexchanges)
 {
-	HttpClient *waiting[MAX_WAITING];
+	HttpClient *waiting[MAX_CONCURRENCY];
 	int			nwaiting;
 
-	Assert(nexchanges > 0 && nexchanges <= MAX_WAITING);
+	Assert(nexchanges > 0 && nexchanges <= MAX_CONCURRENCY);
 	nwaiting = distinct_clients(exchanges, nexchanges, waiting);
 	for (int i = 0; i < nwaiting; i++)
 		resume_clock(waiting[i]);

@@ -31,9 +31,6 @@ extern void http_start(HttpExchange *exchange);
 extern void http_last_attempt(HttpExchange *exchange);
 extern void http_exchange_free(HttpExchange *exchange);
 
-/* The most exchanges that http_wait() takes: of several scans, or of one. */
-#define MAX_WAITING 32
-
 extern int	http_wait(HttpExchange **exchanges, int nexchanges);
 extern int	http_wait_quietly(HttpExchange **exchanges, int nexchanges,
 							  bool (*give_up) (void *), void *arg);

@@ -10,6 +10,13 @@
 #ifndef GITLAB_PAT_EXCHANGE_H
 #define GITLAB_PAT_EXCHANGE_H
 
+/*
+ * The highest value of the option "concurrency".  So it is also the most exchanges
+ * that one wait takes, of one scan or of several, and the most connections that are
+ * kept open.
+ */
+#define MAX_CONCURRENCY 32
+
 typedef struct HttpSettings
 {
 	const char *base_url;		/* without a trailing path of the API */

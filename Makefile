@@ -62,6 +62,7 @@ OBJS = gitlab_pat_fdw.o \
 	src/gitlab/pages.o \
 	src/gitlab/recent.o \
 	src/gitlab/record.o \
+	src/gitlab/resource.o \
 	src/gitlab/resources.o \
 	src/gitlab/sample.o \
 	src/gitlab/search.o \

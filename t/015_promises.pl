@@ -528,6 +528,27 @@ restore();
 	restore();
 }
 
+# A rotation of the credential that GitLab takes long to answer: an UPDATE of that token
+# waits for it.
+foreach my $table (qw(tokens native_tokens))
+{
+	my $name = "an UPDATE of $table during a rotation of the credential";
+
+	restore();
+	create_tables($node, 'own', "url '$url'") if $table eq 'tokens';
+	$node->safe_psql('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER own OPTIONS (SET token 'glpat-sim-alice')});
+	$sim->fault('POST', 'self/rotate', 'stall', seconds => 1);
+	$second->send(q{CALL gitlab_pat_rotate_self('own')});
+	$sim->wait_for('POST', 'self/rotate');
+	like(said($session, "UPDATE $table SET expires_at = $later WHERE id = 2"), qr/ERROR:  55000: personal access token 2 is not active/,
+		"$name: the UPDATE finds the token replaced");
+	like(said_later($second), qr/\A17\|/, "$name: the credential is rotated");
+	is(changes($sim), '2 revoked, 17 active', "$name: there is one replacement");
+	is(said($second, q{SELECT id FROM gitlab_pat_self('own')}), '17', "$name: the user mapping has a token that works");
+}
+restore();
+
+
 
 # --- what a failed revocation says -----------------------------------------------
 

@@ -6,8 +6,8 @@
  * GitLab's rotation kills the old token at once, so the new secret must not be
  * lost between GitLab and the user mapping, or the file that the mapping names.
  * Everything that can fail is therefore done before GitLab is asked: privileges
- * are checked, the mapping's row is written back unchanged, which locks it, a
- * draft of the file is made, and the credential is tried.  From the moment the
+ * are checked, the token is locked, the mapping's row is written back unchanged, which
+ * locks it, the credential is tried, and a draft of the file is made.  From the moment the
  * request goes out until the new secret is committed, interrupts are held off.
  * The secret is stored before anything else of the answer is looked at.
  *
@@ -29,6 +29,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_user_mapping.h"
 #include "change/audit.h"
+#include "change/lock.h"
 #include "change/transaction.h"
 #include "commands/defrem.h"
 #include "common/hashfn.h"
@@ -146,13 +147,12 @@ report_rotated_meanwhile(const SelfRotation *rotation)
  * the transaction.
  */
 static void
-lock_credential(const SelfRotation *rotation, const char *credential)
+lock_credential(const SelfRotation *rotation)
 {
-	const char *url = option_value(rotation->server->options, "url");
+	const char *credential = rotation->credential;
 	uint64		hash = hash_bytes_extended((const unsigned char *) credential,
 										   (int) strlen(credential),
-										   hash_bytes_extended((const unsigned char *) url,
-															   (int) strlen(url), 0));
+										   api_connection(rotation->client)->instance);
 	LOCKTAG		tag;
 
 	/* no database: a mapping of another one may hold the same secret */
@@ -219,6 +219,28 @@ confirm_credential(SelfRotation *rotation)
 	api_call_free(call);
 }
 
+/*
+ * Locks the token, as an UPDATE of it does, and then the row of the user mapping: a
+ * transaction that stores what it has rotated takes these locks in the same order.
+ * Whatever another session has done to the token before, an answer that is asked for
+ * after that shows it.
+ */
+static void
+lock_rotation(SelfRotation *rotation)
+{
+	Oid			serverid = rotation->server->serverid;
+	char	   *credential;
+
+	lock_token(api_connection(rotation->client), rotation->old_id, 0);
+	AcceptInvalidationMessages();
+	rotation->mapping = connection_mapping(serverid, GetUserId());
+	credential = read_credential(rotation);
+	if (strcmp(credential, rotation->credential) != 0)
+		report_rotated_meanwhile(rotation);
+	explicit_bzero(credential, strlen(credential));
+	write_mapping(rotation, NULL);
+}
+
 /* The body of the request.  expiry NULL: GitLab chooses one. */
 static char *
 request_body(const Datum *expiry)
@@ -242,19 +264,14 @@ prepare(SelfRotation *rotation, const Datum *expiry)
 {
 	Oid			serverid = rotation->server->serverid;
 	const char *path;
-	char	   *credential;
 
 	rotation->mapping = connection_mapping(serverid, GetUserId());
 	check_privilege(rotation);
-	rotation->credential = read_credential(rotation);
-	lock_credential(rotation, rotation->credential);
-	AcceptInvalidationMessages();
-	rotation->mapping = connection_mapping(serverid, GetUserId());
-	credential = read_credential(rotation);
-	if (strcmp(credential, rotation->credential) != 0)
-		report_rotated_meanwhile(rotation);
-	explicit_bzero(credential, strlen(credential));
-	write_mapping(rotation, NULL);
+	rotation->client = api_open(serverid, GetUserId());
+	rotation->credential = pstrdup(api_connection(rotation->client)->credential);
+	lock_credential(rotation);
+	confirm_credential(rotation);
+	lock_rotation(rotation);
 	rotation->client = api_open(serverid, GetUserId());
 	confirm_credential(rotation);
 	if (expiry)

@@ -449,6 +449,49 @@ is(audit("SET gitlab_pat_fdw.log_changes = off; $insert; $statements{DELETE}"),
 	'', 'log_changes notes nothing when it is off');
 said($session, 'RESET gitlab_pat_fdw.log_changes');
 
+# The rotation of the credential is noted as soon as GitLab has done it.
+my $mapping = 'in the user mapping of server "gitlab" by session user "postgres" as role "postgres"';
+my $self = 'personal access token 2 replaced by 17 and revoked';
+
+sub use_token
+{
+	my ($token) = @_;
+
+	said($session, "ALTER USER MAPPING FOR CURRENT_USER SERVER gitlab OPTIONS (SET token '$token')");
+	return;
+}
+
+use_token('glpat-sim-alice');
+is(audit(q{CALL gitlab_pat_rotate_self('gitlab')}), "$self $token{alice} $mapping",
+	'log_changes notes what gitlab_pat_rotate_self() rotates');
+{
+	my $name = 'gitlab_pat_rotate_self() that is cancelled while it tries the new token';
+	my $offset = -s $node->logfile;
+
+	use_token('glpat-sim-alice');
+	$sim->reset;
+	$sim->fault('GET', 'personal_access_tokens/self', 'stall', nth => 3, seconds => 20);
+	$session->send(q{CALL gitlab_pat_rotate_self('gitlab')});
+	wait_until('the new token is tried', sub { $sim->count(method => 'GET', path => 'tokens/self') == 3 });
+	sleep 0.1;
+	signal_backend($session, 'INT');
+	like(said_later($session), qr/ERROR:  57014: could not verify the new API token/, "$name: the error says so");
+	like(slurp_file($node->logfile, $offset), qr/LOG:  \Q$self $token{alice} $mapping\E\n/, "$name: log_changes has noted the rotation");
+	$sim->clear_faults;
+}
+{
+	my $name = 'gitlab_pat_rotate_self() that gets no secret';
+	my $offset = -s $node->logfile;
+
+	use_token('glpat-sim-alice');
+	$sim->reset;
+	$sim->fault('POST', 'self/rotate', 'edit', remove => ['token']);
+	like(said($session, q{CALL gitlab_pat_rotate_self('gitlab')}), qr/ERROR:  08P01: could not rotate API token 2/, "$name: the error says so");
+	like(slurp_file($node->logfile, $offset), qr/LOG:  \Q$self $token{alice} $mapping\E\n/, "$name: log_changes has noted the rotation");
+	$sim->clear_faults;
+}
+use_token('glpat-sim-admin');
+
 # The role is the one whose user mapping is used; it can't hide.
 $node->safe_psql(
 	'postgres', q{

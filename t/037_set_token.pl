@@ -119,7 +119,7 @@ my $said;
 is($said, "2\n", 'the recipe in SQL tells the id of the token');
 is(mapping_of('regress_joe'), '{token=glpat-sim-alice}', 'the recipe in SQL creates the mapping of a role that is no superuser');
 is_logged_without($log, q{SELECT gitlab_pat_set_token('gitlab', token) FROM new_token}, 'glpat-sim-alice', 'recipe in SQL');
-like($log, qr/API token 2 stored in the user mapping of role "regress_joe" for server "gitlab"/,
+like($log, qr/API token 2 \("alice api" of user 2, scopes api\) stored in the user mapping of role "regress_joe" for server "gitlab"/,
 	'the log names the token, the role and the server of a mapping that was changed');
 
 $ENV{GITLAB_TOKEN} = 'glpat-sim-frank';

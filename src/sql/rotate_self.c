@@ -30,6 +30,7 @@
 #include "catalog/pg_user_mapping.h"
 #include "change/audit.h"
 #include "change/lock.h"
+#include "change/quiet.h"
 #include "change/transaction.h"
 #include "commands/defrem.h"
 #include "common/hashfn.h"
@@ -68,6 +69,8 @@ typedef struct SelfRotation
 	char	   *credential;		/* the old one; wiped in the end */
 	TokenFile  *file;			/* where the new one goes; NULL: the mapping */
 	int64		old_id;
+	char	   *what;			/* which token, for the audit trail */
+	char	   *who;			/* rotates it, likewise */
 	const char *body;			/* of the request */
 	ApiCall    *answer;			/* the new token; wiped with the client */
 	const char *new_secret;		/* in the answer */
@@ -214,6 +217,7 @@ confirm_credential(SelfRotation *rotation)
 	ApiCall    *call = api_get_self(rotation->client);
 
 	(void) record_id(call->record, &rotation->old_id);
+	rotation->what = audit_token(call->record);
 	if (strcmp(call->connection->credential, rotation->credential) != 0)
 		report_rotated_meanwhile(rotation);
 	api_call_free(call);
@@ -277,6 +281,7 @@ prepare(SelfRotation *rotation, const Datum *expiry)
 	if (expiry)
 		api_check_expiry(rotation->client, *expiry);
 	rotation->body = request_body(expiry);
+	rotation->who = audit_who(GetUserId());
 	path = option_value(rotation->mapping->options, "token_file");
 	CHECK_FOR_INTERRUPTS();
 	if (path)
@@ -363,6 +368,24 @@ report_no_secret(const SelfRotation *rotation)
 			 errhint("%s", way_out(rotation))));
 }
 
+/* The audit trail's line.  Raises nothing. */
+static void
+log_rotation(const SelfRotation *rotation)
+{
+	Announcement a = {{0}, {0}, {0}};
+	char		new_id[32] = "one whose id is not known,";
+
+	if (!quiet_log_changes)
+		return;
+	if (rotation->new_id)
+		snprintf(new_id, sizeof(new_id), INT64_FORMAT, rotation->new_id);
+	SAY(message,
+		"personal access token " INT64_FORMAT " replaced by %s and revoked%s in the user mapping of server \"%s\" by %s",
+		rotation->old_id, new_id, rotation->what, rotation->server->servername,
+		rotation->who);
+	quiet_announce(api_log_level(), &a);
+}
+
 /* Has GitLab rotate the credential.  Interrupts are held off. */
 static void
 rotate(SelfRotation *rotation)
@@ -387,6 +410,8 @@ rotate(SelfRotation *rotation)
 	api_check(call, action);
 	if (!record_id(call->record, &rotation->new_id))
 		rotation->new_id = 0;
+	/* whatever goes wrong from here on, GitLab has done it */
+	log_rotation(rotation);
 	secret = record_text(call->record, "token");
 	if (secret == NULL || !connection_takes_secret(secret))
 		report_no_secret(rotation);
@@ -589,19 +614,6 @@ check_call(FunctionCallInfo fcinfo)
 				 errmsg("server name must not be null")));
 }
 
-/* The audit trail's line. */
-static void
-log_rotation(const SelfRotation *rotation)
-{
-	if (quiet_log_changes)
-		ereport(api_log_level(),
-				(errmsg("personal access token " INT64_FORMAT " replaced by " INT64_FORMAT " and revoked in the user mapping of server \"%s\" by %s",
-						rotation->old_id, rotation->new_id,
-						rotation->server->servername,
-						audit_who(GetUserId())),
-				 errhidestmt(true), errhidecontext(true)));
-}
-
 /*
  * Rotates the credential in the caller's user mapping of a server, and stores
  * the new one there, or in the file that the mapping names.  Commits.  The
@@ -644,7 +656,6 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	explicit_bzero(rotation.credential, strlen(rotation.credential));
 	verify(&rotation, &values[1], &nulls[1]);
 	warn_of_answer(&rotation);
-	log_rotation(&rotation);
 	SPI_finish();
 	MemoryContextSwitchTo(context);
 

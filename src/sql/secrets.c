@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_user_mapping.h"
+#include "change/audit.h"
 #include "change/quiet.h"
 #include "change/tokens.h"
 #include "commands/defrem.h"
@@ -263,11 +264,11 @@ check_mapping(const ForeignServer *server)
 }
 
 /*
- * Tries the token, and gives its id; false if it works and has none, as one of
- * OAuth.  Raises an error if it doesn't work.
+ * Tries the token, gives its id, and says which one it is, for the audit trail; false
+ * if it works and is none, as one of OAuth.  Raises an error if it doesn't work.
  */
 static bool
-try_token(ApiClient *client, int64 *id)
+try_token(ApiClient *client, int64 *id, const char **what)
 {
 	static const char action[] = "try the API token";
 	ApiCall    *call = ask(client, SELF_PATH);
@@ -285,6 +286,8 @@ try_token(ApiClient *client, int64 *id)
 	if (!record_id(call->record, id))
 		api_refuse_answer(call, action,
 						  "The answer has no valid field \"id\"");
+	*what = is_token ? psprintf(" " INT64_FORMAT "%s", *id,
+								audit_token(call->record)) : "";
 	api_call_free(call);
 	return is_token;
 }
@@ -339,6 +342,21 @@ store_token(const ForeignServer *server, char *token)
 	CommandCounterIncrement();
 }
 
+/* The audit trail's line. */
+static void
+log_stored(const ForeignServer *server, const char *what)
+{
+	Announcement a = {{0}, {0}, {0}};
+
+	if (!quiet_log_changes)
+		return;
+	SAY(message,
+		"API token%s stored in the user mapping of role \"%s\" for server \"%s\" by session user \"%s\"",
+		what, GetUserNameFromId(GetUserId(), false), server->servername,
+		GetUserNameFromId(GetSessionUserId(), false));
+	quiet_announce(api_log_level(), &a);
+}
+
 /*
  * Tries an API token at GitLab, and puts it into the caller's own user mapping of
  * a server.  Returns the token's id, or NULL for a token that has none.
@@ -348,6 +366,7 @@ gitlab_pat_set_token(PG_FUNCTION_ARGS)
 {
 	ForeignServer *server;
 	char	   *token;
+	const char *what;
 	int64		id;
 	bool		has_id;
 
@@ -356,22 +375,12 @@ gitlab_pat_set_token(PG_FUNCTION_ARGS)
 	check_context();
 	server = server_argument(fcinfo);
 	check_mapping(server);
-	has_id = try_token(open_with_secret(fcinfo, 1, server->serverid), &id);
+	has_id = try_token(open_with_secret(fcinfo, 1, server->serverid), &id,
+					   &what);
 	token = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	store_token(server, token);
 	explicit_bzero(token, strlen(token));
-	if (quiet_log_changes)
-		ereport(api_log_level(),
-				(has_id ?
-				 errmsg("API token " INT64_FORMAT " stored in the user mapping of role \"%s\" for server \"%s\" by session user \"%s\"",
-						id, GetUserNameFromId(GetUserId(), false),
-						server->servername,
-						GetUserNameFromId(GetSessionUserId(), false)) :
-				 errmsg("API token stored in the user mapping of role \"%s\" for server \"%s\" by session user \"%s\"",
-						GetUserNameFromId(GetUserId(), false),
-						server->servername,
-						GetUserNameFromId(GetSessionUserId(), false)),
-				 errhidestmt(true), errhidecontext(true)));
+	log_stored(server, what);
 	if (!has_id)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(id);

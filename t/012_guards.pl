@@ -529,7 +529,7 @@ foreach my $case (
 # Names in GitLab cannot make a line look like another one.
 $sim->reset;
 is(audit(q{INSERT INTO tokens (user_id, name, scopes) VALUES (2, E'x" revoked\nLOG:  \u202e\u0007', '{api,read_user}')}),
-	'personal access token 17 created ("x? revoked?LOG:  ??" of user 2, scopes api read_user) '
+	'personal access token 17 created ("x? revoked LOG:" of user 2, scopes api read_user) '
 	  . 'on server "gitlab" by session user "postgres" as role "postgres"',
 	'log_changes takes quotes, line breaks and marks of direction out of names');
 foreach my $name (qw(log_changes log_requests))

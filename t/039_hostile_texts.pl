@@ -19,18 +19,20 @@ use Session;
 use Test::More;
 
 my $secret = 'glpat-HostileCredential-0123456789';
+# that of a new token, without GitLab's prefix
+my $new_secret = 'corp-NewSecret-0123456789';
 my $server = HostileServer->start;
 my $node = PostgreSQL::Test::Cluster->new('main');
 my $json = JSON::PP->new->ascii->canonical;
 
 $node->init(extra => ['--encoding=UTF8']);
 $node->append_conf('postgresql.conf',
-	"jit = off\nlog_statement = none\nlog_min_error_statement = panic\ngitlab_pat_fdw.log_requests = on\n");
+	"jit = off\nlog_statement = none\nlog_min_messages = debug1\nlog_min_error_statement = panic\ngitlab_pat_fdw.log_requests = on\n");
 $node->start;
 $node->safe_psql('postgres', "CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
 stage($_) foreach qw(postgres latin1);
 
-my $session = Session->open($node, verbosity => 'verbose');
+my $session = Session->open($node, verbosity => 'verbose', settings => { client_min_messages => 'debug1' });
 my $cases = 0;
 
 test_words();
@@ -40,6 +42,7 @@ test_requests();
 test_latin1();
 test_revoked();
 test_paths();
+test_places();
 
 unlike(slurp_file($node->logfile), qr/HostileCredential/, 'the credential is not in the log');
 done_testing();
@@ -60,6 +63,11 @@ sub stage
 			SERVER hostile;
 		CREATE FOREIGN TABLE variables (project text, key text, value text, environment_scope text)
 			SERVER hostile OPTIONS (resource 'project_variables');
+		CREATE FOREIGN TABLE rotating (id bigint, name text, expires_at date, token text)
+			SERVER hostile OPTIONS (rotation 'native');
+		CREATE FOREIGN TABLE skipping (project text, id bigint)
+			SERVER hostile OPTIONS (resource 'project_access_tokens', skip_forbidden 'true');
+		IMPORT FOREIGN SCHEMA gitlab FROM SERVER hostile INTO public;
 	});
 	return;
 }
@@ -72,7 +80,7 @@ sub said
 
 	$server->play($case, @script);
 	my (undef, $err) = $session->query(
-		"ALTER SERVER hostile OPTIONS (SET url '@{[ $server->url($case) ]}'); $sql");
+		encode_utf8("ALTER SERVER hostile OPTIONS (SET url '@{[ $server->url($case) ]}'); $sql"));
 	$session->query('ROLLBACK');
 	return decode_utf8($err);
 }
@@ -271,5 +279,182 @@ sub test_paths
 	like($insert->("(repeat('p/', 5000) || 'q', 'KEY')"), qr/ERROR:  22023: "project" must be a full path or an id/,
 		'a variable of a project with a very long path is refused');
 	is($server->requests, $before, 'no request goes out for an INSERT with a step up in the path');
+	return;
+}
+
+# --- everywhere -----------------------------------------------------------------------------
+
+# A token whose name, description and scope are this text.
+sub token
+{
+	my ($text, %fields) = @_;
+
+	return {
+		id => 42, user_id => 2, name => $text, description => $text, scopes => [$text],
+		active => JSON::PP::true, revoked => JSON::PP::false,
+		created_at => '2026-01-01T00:00:00.000Z', expires_at => '2098-01-01', %fields };
+}
+
+# Steps: an answer whose body is this value as JSON.  BROKEN stands for bytes that are
+# no UTF-8.
+sub body
+{
+	my ($value, $status, $headers) = @_;
+
+	return [ [ send => json_answer($status // 200, $headers // {}, $json->encode($value) =~ s/BROKEN/\xff\xc3/gr) ] ];
+}
+
+sub literal { return "'" . $_[0] =~ s/'/''/gr . "'" }
+
+# The places where a text from outside may come to a message or the log.  Each has a
+# name, what is said there, a statement, and GitLab's answers with the text in them.
+sub places
+{
+	my ($text) = @_;
+	my $self = '{"id":1,"user_id":1,"name":"self","scopes":["api"],"active":true}';
+	my @self = ('GET .*/self$' => [ [ send => json_answer(200, {}, $self) ] ],
+		'GET .*/user$' => [ [ send => json_answer(200, {}, '{"id":1}') ] ]);
+	my @lookup = (@self, 'GET .*/personal_access_tokens/42$' => body(token($text)), 'GET ' => body([]));
+	my $renewed = token($text, id => 43, expires_at => '2099-01-01', token => $new_secret,
+		created_at => '2097-01-01T00:00:00.000Z');
+	my @projects = (@self, 'GET .*/projects\?' => body([ { id => 7, name => 'p', path_with_namespace => $text } ]));
+	my @members = (@projects, 'GET .*/access_tokens\?' => body([ token('a token') ]),
+		'GET .*/access_tokens/42$' => body(token('a token')));
+	my $no = refusal('no');
+	my $gone = [ ['close'] ];
+	my $update = q{UPDATE gitlab_personal_access_tokens SET expires_at = '2099-01-01' WHERE id = 42};
+	my $create = q{INSERT INTO gitlab_project_access_tokens (project, name, scopes, expires_at)
+		SELECT path, 'a token', '{api}', '2099-01-01' FROM gitlab_projects};
+	my $write = q{INSERT INTO gitlab_project_variables (project, key, value)
+		SELECT path, 'KEY', 'value-of-a-variable' FROM gitlab_projects};
+	my $member = token('a token', id => 43, scopes => ['api'], expires_at => '2099-01-01', token => $new_secret,
+		created_at => '2097-01-01T00:00:00.000Z');
+	my $header = $text =~ s/[\r\n]/ /gr;
+
+	$header = encode_utf8($header) =~ s/BROKEN/\xff\xc3/gr;
+	return (
+		# tokens
+		[ 'the audit line of a revoked token', qr/LOG: .*token 42 revoked/,
+			'DELETE FROM gitlab_personal_access_tokens WHERE id = 42',
+			@lookup, 'DELETE ' => [ [ send => answer(204, {}) ] ] ],
+		[ 'the audit line of a created token', qr/LOG: .*token 43 created/,
+			'INSERT INTO gitlab_personal_access_tokens (user_id, name, description, scopes, expires_at) VALUES (2, '
+			. literal($text) . ', NULL, ARRAY[' . literal($text) . "], '2099-01-01') RETURNING id",
+			@self, 'POST ' => body($renewed, 201), 'DELETE ' => $no ],
+		[ 'the audit line of a created token whose name has its secret', qr/LOG: .*token 43 created/,
+			'INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at) VALUES (2, '
+			. literal("$text $new_secret") . q{, '{api}', '2099-01-01') RETURNING id},
+			@self, 'POST ' => body({ %$renewed, name => "$text $new_secret", scopes => ['api'] }, 201), 'DELETE ' => $no ],
+		[ 'the audit line of a replaced token', qr/LOG: .*token 42 replaced by 43/,
+			"$update RETURNING id", @lookup, 'POST ' => body($renewed, 201), 'DELETE ' => $no ],
+		[ 'the audit line of a token that is revoked by its secret', qr/LOG: .*token 42 revoked/,
+			q{SELECT gitlab_pat_revoke_secret('hostile', 'corp-PossessedSecret-0123456789')},
+			'GET .*/self$' => body(token("$text corp-PossessedSecret-0123456789")),
+			'DELETE ' => [ [ send => answer(204, {}) ] ] ],
+		[ 'the error of a lost answer', qr/answer was lost.*HINT: .*SELECT \* FROM/s,
+			$update, @lookup, 'POST ' => $gone ],
+		[ 'the warning of a lost answer', qr/WARNING: .*may have been created.*HINT: .*SELECT \* FROM/s,
+			"DO \$\$ BEGIN $update; EXCEPTION WHEN connection_failure THEN NULL; END \$\$",
+			@lookup, 'POST ' => $gone ],
+		[ 'the warning of a rotation that differs', qr/WARNING: .*differs from the request.*HINT: .*SELECT \* FROM/s,
+			q{UPDATE rotating SET expires_at = '2099-01-01' WHERE id = 42},
+			@lookup, 'POST ' => body({ %$renewed, name => 'another' }) ],
+		[ 'the error of a credential that GitLab rotates badly', qr/has no secret that can be used/,
+			q{CALL gitlab_pat_rotate_self('hostile')},
+			@self, 'POST ' => body({ %$renewed, token => "$text " }) ],
+		(map {
+			my $field = $_;
+
+			[ "the error of a token's field $field", qr/ERROR: .*GitLab's answer|no valid field/,
+				'SELECT * FROM gitlab_personal_access_tokens',
+				'GET .*tokens\?' => body([ token('a token', $field => $field eq 'last_used_ips' ? [$text] : $text) ]), @self ]
+		} qw(id user_id active created_at expires_at scopes last_used_ips)),
+
+		# what is in a project
+		[ 'the error of a list in a project', qr/could not read project access tokens of/,
+			'SELECT t.id FROM gitlab_projects p JOIN gitlab_project_access_tokens t ON t.project = p.path',
+			@projects, 'GET .*/access_tokens' => $no ],
+		[ 'the notice of a project that is skipped', qr/NOTICE: .*skipped 1 project/,
+			'SELECT t.id FROM gitlab_projects p JOIN skipping t ON t.project = p.path',
+			@projects, 'GET .*/access_tokens' => refusal('403 Forbidden', 403) ],
+		[ "the error of a project's token", qr/could not revoke project access token 42 of/,
+			'DELETE FROM gitlab_project_access_tokens t USING gitlab_projects p WHERE t.project = p.path',
+			@members, 'DELETE ' => $no ],
+		[ "the audit line of a project's token", qr/LOG: .*project access token 42 of .* revoked/,
+			'DELETE FROM gitlab_project_access_tokens t USING gitlab_projects p WHERE t.project = p.path',
+			@members, 'DELETE ' => [ [ send => answer(204, {}) ] ] ],
+		[ "the error of a lost answer in a project", qr/answer was lost.*HINT: .*SELECT \* FROM/s,
+			$create, @projects, 'POST ' => $gone ],
+		[ "the warning of a project's token that is left", qr/WARNING: .*could not revoke.*HINT: .*DELETE FROM/s,
+			"BEGIN; $create; ROLLBACK", @projects, 'POST ' => body($member, 201), 'DELETE ' => $no ],
+		[ 'the error of a list of variables', qr/could not read project variables of/,
+			'SELECT v.key FROM gitlab_projects p JOIN gitlab_project_variables v ON v.project = p.path',
+			@projects, 'GET .*/variables' => $no ],
+		[ 'the error of a variable', qr/could not create project variable "KEY" of/,
+			$write, @projects, 'GET .*/variables/' => refusal('404 Not found', 404), 'POST ' => $no ],
+		[ 'the error of a project by two names', qr/could not look up project/,
+			"$write; BEGIN; INSERT INTO gitlab_project_variables (project, key, value) VALUES ('7', 'KEY', 'a-value'); $write",
+			@projects, 'GET .*/variables/' => refusal('404 Not found', 404), 'GET .*/projects/7$' => $no, 'POST ' => $no ],
+
+		# variables
+		(map {
+			my %variable = (key => 'KEY', value => 'value-of-a-variable', environment_scope => '*', $_ => $text);
+
+			[ "the error of a variable's $_ in an answer", qr/GitLab has created it with the/,
+				q{INSERT INTO gitlab_project_variables (project, key, value) VALUES ('p/q', 'KEY', 'value-of-a-variable')},
+				@self, 'POST ' => body(\%variable, 201),
+				'GET ' => refusal('404 Not found', 404), 'DELETE ' => [ [ send => answer(204, {}) ] ] ]
+		} qw(key environment_scope)),
+		[ "the error of a variable's field", qr/invalid field "raw"/,
+			q{SELECT * FROM gitlab_project_variables WHERE project = 'p/q'},
+			'GET ' => body([ { key => 'corp_0123456789', value => 'v', environment_scope => $text, raw => $text } ]) ],
+
+		# what GitLab says
+		[ 'a message', qr/GitLab said/, 'SELECT * FROM tokens', 'GET ' => body({ message => { $text => [$text] } }, 400) ],
+		[ 'an error with a description', qr/GitLab said/, 'SELECT * FROM tokens',
+			'GET ' => body({ error => $text, error_description => $text }, 400) ],
+		[ 'a scope', qr/one of these scopes/, 'SELECT * FROM tokens',
+			'GET ' => body({ error => 'insufficient_scope', scope => $text }, 403) ],
+		[ 'a message of plain text', qr/GitLab said/, 'SELECT * FROM tokens',
+			'GET ' => [ [ send => answer(400, [ 'Content-Type' => 'text/plain' ], $header) ] ] ],
+		[ 'the target of a redirect', qr/It redirects to/, 'SELECT * FROM tokens',
+			'GET ' => [ [ send => answer(302, [ Location => "https://x.example.com/$header" ]) ] ] ],
+		(map {
+			[ "the header $_", qr/ERROR/, 'SELECT * FROM tokens', 'GET ' => body({ message => 'no' }, 429, [ $_ => $header ]) ]
+		} qw(X-Request-Id Retry-After RateLimit-Reset Date Content-Type Link X-Total)),
+	);
+}
+
+# No message and no line of the log shows what is hostile in a text, wherever it stands.
+sub test_places
+{
+	my %texts = (
+		'a plain text' => 'Plain',
+		'characters that are not seen' => "A\e[31m\a\x{9b}31mB\x{202e}C\x{2066}D\x{200b}E\x{feff}F\x{e0041}\x{e007f}G\x{7f}",
+		'lines' => "A\nFORGED:  one\r\nFORGED:  two",
+		'secrets' => "A $secret B glpat-NewSecret-0123456789 C " . join("\x{200b}", split //, $secret),
+		'a very long text' => 'A' x 5000,
+		'bytes that are no UTF-8' => 'ABROKENB',
+		'quotes' => q{A"' OR ''='},
+	);
+	my $hidden = qr/HostileCredential|NewSecret|PossessedSecret|^FORGED
+		|[\x{00}-\x{08}\x{0b}-\x{1f}\x{7f}-\x{9f}\x{200b}-\x{200f}\x{2028}-\x{202e}\x{2060}-\x{206f}\x{feff}\x{e0000}-\x{e0fff}]/mx;
+
+	$session->query('SET gitlab_pat_fdw.discard_secrets = on');
+	foreach my $kind (sort keys %texts)
+	{
+		foreach my $place (places($texts{$kind}))
+		{
+			my ($name, $says, $sql, @script) = @$place;
+			my $offset = -s $node->logfile;
+			my $said = said($sql, @script);
+			my $log = decode_utf8(slurp_file($node->logfile, $offset));
+
+			like("$said$log", $says, "$name is there") if $kind eq 'a plain text';
+			unlike($said, $hidden, "$name shows a client nothing hostile of $kind");
+			unlike($log, $hidden, "$name shows nothing hostile of $kind in the log");
+			unlike(join("\n", grep { !/GitLab request: / } split /\n/, "$said$log"), qr/A{2000}/, "$name cuts $kind");
+		}
+	}
 	return;
 }

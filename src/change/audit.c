@@ -10,9 +10,9 @@
 #include "postgres.h"
 
 #include "change/audit.h"
+#include "gitlab/connection.h"
 #include "gitlab/jsonc.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 /* How much of a name, and of a list of scopes, a line has, in bytes. */
@@ -33,38 +33,18 @@ audit_who(Oid userid)
 					session_user ? session_user : "?", role ? role : "?");
 }
 
-/* Whether a character may change how the rest of a line looks. */
-static bool
-is_confusing(pg_wchar c)
-{
-	return c < ' ' || (c >= 0x7f && c < 0xa0) || c == '"' ||
-		c == 0x061c || c == 0x200e || c == 0x200f ||
-		(c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
-}
-
-/* Appends UTF-8 text, cut at a character, of which other encodings get ASCII. */
+/*
+ * Appends what may be shown of a text in UTF-8, without the quotes that end a name, and
+ * without a secret, which may be NULL.
+ */
 static void
-append_text(StringInfo buf, const char *text, int max_bytes)
+append_text(StringInfo buf, const char *utf8, size_t max_bytes, const char *secret)
 {
-	const unsigned char *c = (const unsigned char *) text;
-	int			left = Min((int) strlen(text), max_bytes);
+	char	   *shown = connection_shown_text(utf8, max_bytes, secret);
 
-	while (left > 0)
-	{
-		int			length = pg_utf_mblen(c);
-
-		if (length > left)
-			break;
-		if (!pg_utf8_islegal(c, length) || is_confusing(utf8_to_unicode(c)) ||
-			(length > 1 && GetDatabaseEncoding() != PG_UTF8))
-			appendStringInfoChar(buf, '?');
-		else
-			appendBinaryStringInfo(buf, (const char *) c, length);
-		c += length;
-		left -= length;
-	}
-	if (*c)
-		appendStringInfoString(buf, "...");
+	for (char *quote = shown; (quote = strchr(quote, '"')) != NULL;)
+		*quote = '?';
+	appendStringInfoString(buf, shown);
 }
 
 /*
@@ -75,6 +55,7 @@ char *
 audit_token(JsonRecord *record)
 {
 	const char *name = record_text(record, "name");
+	const char *secret = record_text(record, "token");
 	JsonRecord *scopes;
 	int64		user_id;
 	StringInfoData buf;
@@ -84,7 +65,7 @@ audit_token(JsonRecord *record)
 	if (name)
 	{
 		appendStringInfoString(&buf, " (\"");
-		append_text(&buf, name, MAX_NAME_BYTES);
+		append_text(&buf, name, MAX_NAME_BYTES, secret);
 		appendStringInfoChar(&buf, '"');
 	}
 	if (record_integer(record, "user_id", &user_id))
@@ -103,7 +84,7 @@ audit_token(JsonRecord *record)
 			{
 				appendStringInfoChar(&list, ' ');
 				append_text(&list, json_object_get_string(scope),
-							MAX_NAME_BYTES);
+							MAX_NAME_BYTES, secret);
 			}
 		}
 		appendStringInfo(&buf, "%sscopes%s", buf.len > 0 ? ", " : " (",

@@ -11,7 +11,6 @@
 
 #include "change/container.h"
 #include "lib/ilist.h"
-#include "mb/pg_wchar.h"
 #include "utils/formatting.h"
 #include "utils/memutils.h"
 
@@ -83,9 +82,7 @@ ask(ApiClient *client, WrittenContainer *container)
 
 	call = api_get(client, resource_container_path(resource, container->name),
 				   true, psprintf("look up %s \"%s\"", resource->container_name,
-								  pg_any_to_server(container->name,
-												   strlen(container->name),
-												   PG_UTF8)));
+								  connection_shown_name(container->name)));
 	container->asked = true;
 	if (call == NULL)
 		return;

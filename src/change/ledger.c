@@ -185,6 +185,7 @@ ledger_make_debt(const RemoteChange *change, const TokenPlace *place,
 	debt->table = pstrdup(change->table);
 	debt->id_column = pstrdup(id_column ? id_column : "id");
 	debt->condition = pstrdup(place->condition);
+	debt->remark = pstrdup(place->remark);
 	debt->words = pstrdup(place->words);
 	debt->path_length = strlen(place->revoke_at);
 	debt->path = palloc(debt->path_length + ID_ROOM);
@@ -281,6 +282,7 @@ ledger_strike(Debt *debt)
 	pfree(debt->table);
 	pfree(debt->id_column);
 	pfree(debt->condition);
+	pfree(debt->remark);
 	pfree(debt->words);
 	pfree(debt->path);
 	forget_secret(debt);
@@ -324,10 +326,7 @@ ledger_is_empty(void)
 void
 ledger_describe(Debt *debt, JsonRecord *record)
 {
-	MemoryContext saved = MemoryContextSwitchTo(ledger.context);
-
-	debt->what = audit_token(record);
-	MemoryContextSwitchTo(saved);
+	debt->what = MemoryContextStrdup(ledger.context, audit_token(record));
 }
 
 /* The line about something that has happened to a token. */

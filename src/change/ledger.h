@@ -105,6 +105,7 @@ typedef struct Debt
 	char	   *table;
 	char	   *id_column;
 	char	   *condition;		/* on the table's columns, with an AND behind */
+	char	   *remark;			/* about what that lacks, after a blank */
 	char	   *words;			/* " of ..." something, or empty */
 	char	   *path;			/* below which the token is revoked, ... */
 	int			path_length;	/* ... with room for its id behind */

@@ -296,9 +296,9 @@ warn_unpaid(DebtTest is_unpaid, const char *why_not, bool meant)
 		SAY(detail, works ? "%s They still work." :
 			"%s GitLab may have revoked them all the same.",
 			answered ? description : why_not);
-		SAY(hint, "%s: DELETE FROM %s WHERE %s%s IN (%s);",
+		SAY(hint, "%s: DELETE FROM %s WHERE %s%s IN (%s);%s",
 			meant ? "Once nothing uses them, run" : "Run", first->table,
-			first->condition, first->id_column, list);
+			first->condition, first->id_column, list, first->remark);
 		quiet_warn(meant ? ERRCODE_GITLAB_TOKENS_IN_USE :
 				   ERRCODE_GITLAB_TOKENS_LEFT, &a);
 	}

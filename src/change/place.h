@@ -25,9 +25,13 @@ typedef struct TokenPlace
 	const char *rotate_at;		/* and rotated */
 	const char *condition;		/* on the table's columns, with an AND behind;
 								 * empty if it is in nothing */
+	const char *remark;			/* sentences about what the condition lacks,
+								 * after a blank; or empty */
 	const char *words;			/* " of ...", for messages; or empty */
 } TokenPlace;
 
 extern TokenPlace *place_of_token(const RemoteChange *change, JsonRecord *row);
+extern void place_add_condition(const char *column, const char *utf8,
+								StringInfo condition, StringInfo remark);
 
 #endif							/* GITLAB_PAT_PLACE_H */

@@ -27,11 +27,8 @@
 /* How far apart they may be as long as no answer has shown GitLab's clock. */
 #define UNKNOWN_SKEW_SECONDS SECS_PER_DAY
 
-/* The longest name, in bytes, that such a SELECT repeats: GitLab sets no limit. */
-#define MAX_NAME_SHOWN 255
 
-
-/* Adds a condition to a SELECT, if the table has a column for the field. */
+/* Adds a condition with an AND behind, if the table has a column for the field. */
 static void
 append_condition(StringInfo buf, const RemoteChange *change, const char *field,
 				 const char *operator, const char *operand)
@@ -39,49 +36,40 @@ append_condition(StringInfo buf, const RemoteChange *change, const char *field,
 	const char *column = change_column(change, field);
 
 	if (column)
-		appendStringInfo(buf, " %s %s %s %s",
-						 strstr(buf->data, " WHERE ") ? "AND" : "WHERE",
-						 column, operator, operand);
-}
-
-/* Adds the condition on a container, without which the SELECT would fail. */
-static void
-append_container(StringInfo buf, const RemoteChange *change, int number,
-				 const char *text)
-{
-	const Resource *resource = change->settings->resource;
-	const char *name = resource->containers[number];
-
-	text = pg_any_to_server(text, strlen(text), PG_UTF8);
-	append_condition(buf, change, name, "=",
-					 resource_field(resource, name)->type == FIELD_TEXT ?
-					 quote_literal_cstr(text) : text);
+		appendStringInfo(buf, "%s %s %s AND ", column, operator, operand);
 }
 
 /*
  * The SELECT that finds a token whose creation was not answered: as much of it
- * as the table has columns for.
+ * as the table has columns for, and as messages may show.
  */
 static char *
 finder_of(const RemoteChange *change, const TokenOrder *order,
 		  TimestampTz since)
 {
-	StringInfoData buf;
+	const char *name_column = change_column(change, "name");
+	StringInfoData conditions;
+	StringInfoData remark;
 
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT * FROM %s", change->table);
-	for (int i = 0; i < MAX_CONTAINERS && order->place->containers[i]; i++)
-		append_container(&buf, change, i, order->place->containers[i]);
+	initStringInfo(&conditions);
+	initStringInfo(&remark);
+	appendStringInfoString(&conditions, order->place->condition);
+	appendStringInfoString(&remark, order->place->remark);
 	if (order->finds_by_owner)
-		append_condition(&buf, change, "user_id", "=",
+		append_condition(&conditions, change, "user_id", "=",
 						 psprintf(INT64_FORMAT, order->owner));
-	if (order->name && strlen(order->name) <= MAX_NAME_SHOWN)
-		append_condition(&buf, change, "name", "=",
-						 quote_literal_cstr(order->name));
-	append_condition(&buf, change, "created_at", ">=",
+	if (order->name && name_column)
+		place_add_condition(name_column,
+							pg_server_to_any(order->name, strlen(order->name),
+											 PG_UTF8),
+							&conditions, &remark);
+	append_condition(&conditions, change, "created_at", ">=",
 					 quote_literal_cstr(timestamptz_to_str(since)));
-	appendStringInfoChar(&buf, ';');
-	return buf.data;
+	if (conditions.len > 0)
+		conditions.data[conditions.len - strlen(" AND ")] = '\0';
+	return psprintf("SELECT * FROM %s%s%s;%s", change->table,
+					conditions.len > 0 ? " WHERE " : "", conditions.data,
+					remark.data);
 }
 
 /* Notes in a debt by what its token is known, should the answer be lost. */

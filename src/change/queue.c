@@ -16,7 +16,6 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "gitlab/jsonc.h"
-#include "gitlab/text.h"
 #include "http/memory.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -376,25 +375,15 @@ queue_last_write(const QueuedObject *object)
 	return own_write(object->writes.head.prev);
 }
 
-/* A name of GitLab's for messages, palloc'ed.  Raises errors. */
-char *
-queue_shown_name(const Connection *connection, const char *utf8)
-{
-	Secrets		secrets = {.credential = connection->credential};
-
-	return text_shown_name(utf8, &secrets);
-}
-
 /* Enters an object, not yet with a write.  In the queue's context. */
 static QueuedObject *
 make_object(const RemoteChange *change, const Resource *resource,
 			JsonRecord *record, bool exists)
 {
-	Connection *connection = api_connection(change->client);
 	QueuedObject *object = palloc0(sizeof(QueuedObject));
 	const char *variant = queue_variant(resource, record);
 	char	   *suffix = strcmp(variant, "*") == 0 ? "" :
-		psprintf(" (%s)", queue_shown_name(connection, variant));
+		psprintf(" (%s)", connection_shown_name(variant));
 
 	resource_check_name(resource, resource->key,
 						record_text(record, resource->key));
@@ -404,10 +393,10 @@ make_object(const RemoteChange *change, const Resource *resource,
 	object->key = object->siblings->key.key;
 	object->variant = exists ? pstrdup(variant) : NULL;
 	object->name = psprintf("%s \"%s\"%s%s", resource->singular,
-							queue_shown_name(connection, object->key), suffix,
+							connection_shown_name(object->key), suffix,
 							resource->containers[0] ?
 							psprintf(" of \"%s\"",
-									 queue_shown_name(connection, object->container)) :
+									 connection_shown_name(object->container)) :
 							"");
 	object->row = exists ? queue_copy(record) : NULL;
 	dlist_init(&object->writes);

@@ -177,7 +177,6 @@ extern const WriteWords write_words[];
 extern void queue_enter(const RemoteChange *change, QueuedObject *object,
 						JsonRecord *row, WriteKind kind, JsonRecord *fields,
 						const char *body);
-extern char *queue_shown_name(const Connection *connection, const char *utf8);
 
 /* Looking at it */
 extern const char *queue_variant(const Resource *resource, JsonRecord *record);

@@ -403,6 +403,7 @@ tokens_delete_by_secret(ApiClient *client, JsonRecord *token, int64 id)
 		.revoke_at = resource_tokens->path,
 		.rotate_at = resource_tokens->path,
 		.condition = "",
+		.remark = "",
 		.words = ""
 	};
 	RemoteChange change = {

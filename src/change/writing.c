@@ -697,10 +697,10 @@ check_identity(QueuedWrite *write)
 			 same_variant ?
 			 errdetail("GitLab has %s it with the %s \"%s\" instead.",
 					   write_words[write->kind].participle, resource->key,
-					   queue_shown_name(write->connection, key)) :
+					   connection_shown_name(key)) :
 			 errdetail("GitLab has %s it with the %s \"%s\" instead.",
 					   write_words[write->kind].participle, resource->variant,
-					   queue_shown_name(write->connection, variant)),
+					   connection_shown_name(variant)),
 			 !same_variant && resource->variant_hint ?
 			 errhint("%s", resource->variant_hint) : 0));
 }

@@ -19,11 +19,18 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
+/* What is shown of a text in UTF-8; an expression in braces stays as it is. */
+static const char *
+shown(const char *text)
+{
+	return text[0] == '{' ? text : connection_shown_name(text);
+}
+
 static void
 append_parameter(StringInfo buf, const char *name, const char *value)
 {
 	appendStringInfo(buf, "%s%s=%s", strchr(buf->data, '?') ? "&" : "?", name,
-					 value);
+					 shown(value));
 }
 
 /*
@@ -45,7 +52,7 @@ append_path(StringInfo buf, const Resource *resource,
 		else if (first->containers[i][0] == '{')
 			texts[i] = first->containers[i];	/* an expression */
 		else
-			texts[i] = resource_escape(first->containers[i]);
+			texts[i] = shown(resource_escape(first->containers[i]));
 	}
 	appendStringInfoString(buf, resource_fill_path(resource, texts));
 	if (request->lookup)

@@ -25,7 +25,6 @@
 #include "gitlab/option.h"
 #include "gitlab/stream.h"
 #include "gitlab/values.h"
-#include "mb/pg_wchar.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
@@ -434,7 +433,7 @@ open_stream(GitLabScan *scan, int number)
 	return scan->streams[number];
 }
 
-/* What a target is in, without what need not be named, for a message. */
+/* What a target is in, without what need not be named, in UTF-8. */
 static const char *
 container_name(const Resource *resource, const ApiTarget *target)
 {
@@ -442,11 +441,9 @@ container_name(const Resource *resource, const ApiTarget *target)
 
 	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
 	{
-		const char *text = target->containers[i];
-
 		if (filter_needed(resource) & (1 << i))
 			name = psprintf("%s%s%s", name, i > 0 ? " " : "",
-							pg_any_to_server(text, strlen(text), PG_UTF8));
+							target->containers[i]);
 	}
 	return name;
 }
@@ -472,7 +469,8 @@ note_skipped(GitLabScan *scan, const Stream *stream)
 			continue;
 		if (scan->nskipped++ < MAX_SKIPPED_NAMES)
 			appendStringInfo(scan->skipped_names, "%s%s",
-							 scan->nskipped > 1 ? ", " : "", name);
+							 scan->nskipped > 1 ? ", " : "",
+							 connection_shown_name(name));
 	}
 	MemoryContextSwitchTo(saved);
 }

@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "gitlab/connection.h"
 #include "gitlab/option.h"
+#include "gitlab/text.h"
 #include "gitlab/warnings.h"
 #include "http/engine.h"
 #include "http/url.h"
@@ -531,4 +532,84 @@ connection_counters(RequestCounters *after)
 	return dlist_has_next(&counters, &after->link) ?
 		dlist_container(RequestCounters, link,
 						dlist_next_node(&counters, &after->link)) : NULL;
+}
+
+
+/* ----------
+ * Names in messages
+ * ----------
+ */
+
+/* Whether a text has a credential of the session's in it.  Raises nothing. */
+bool
+connection_has_credential(const char *text)
+{
+	Connection *connection = NULL;
+
+	while ((connection = connection_next(connection)) != NULL)
+		if (strlen(connection->credential) >= MIN_SECRET_LENGTH &&
+			strstr(text, connection->credential) != NULL)
+			return true;
+	return false;
+}
+
+/*
+ * Has text.c show a text without the credentials of all connections, and without another
+ * secret, which may be NULL.
+ */
+static char *
+show(char *(*shower) (const char *, size_t, const Secrets *),
+	 const char *utf8, size_t max_bytes, const char *secret)
+{
+	Connection *connection = NULL;
+	char	  **hidden;
+	char	   *shown;
+	Secrets    *secrets = palloc0(sizeof(Secrets));
+	int			n = 1;
+
+	while ((connection = connection_next(connection)) != NULL)
+		n++;
+	secrets->others = hidden = palloc(sizeof(char *) * n);
+	n = 0;
+	while ((connection = connection_next(connection)) != NULL)
+		if (strlen(connection->credential) >= MIN_SECRET_LENGTH)
+			hidden[n++] = connection->credential;
+	if (secret && strlen(secret) >= MIN_SECRET_LENGTH)
+	{
+		hidden[n] = pstrdup(secret);
+		text_leave_seen(hidden[n++]);
+	}
+	secrets->nothers = n;
+	shown = shower(utf8, max_bytes, secrets);
+	pfree(hidden);
+	pfree(secrets);
+	return shown;
+}
+
+/*
+ * What a message or the log shows of a text in UTF-8 from GitLab, a server or a
+ * statement: no credential of the session's, no other secret, which may be NULL, and
+ * nothing that is not seen.  The result is palloc'ed, in the database's encoding.
+ */
+char *
+connection_shown_text(const char *utf8, size_t max_bytes, const char *secret)
+{
+	return show(text_shown_name, utf8, max_bytes, secret);
+}
+
+/* What a message shows of a name; see connection_shown_text(). */
+char *
+connection_shown_name(const char *utf8)
+{
+	return show(text_shown_name, utf8, MAX_SHOWN_NAME, NULL);
+}
+
+/*
+ * A name for an SQL statement in a message, or NULL if what a message shows of it is
+ * another name.
+ */
+char *
+connection_exact_name(const char *utf8, size_t max_bytes)
+{
+	return show(text_exact_name, utf8, max_bytes, NULL);
 }

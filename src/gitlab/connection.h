@@ -63,6 +63,9 @@ typedef enum Sight
 	SIGHT_ALL					/* everybody's, as administrators do */
 } Sight;
 
+/* A message shows so much of a name: a key of GitLab's has 255 characters at the most. */
+#define MAX_SHOWN_NAME 1020
+
 typedef struct Connection
 {
 	dlist_node	link;
@@ -121,5 +124,10 @@ extern int	connection_close_idle(void);
 extern Connection *connection_next(Connection *after);
 extern int64 connection_known_users(Oid serverid);
 extern RequestCounters *connection_counters(RequestCounters *after);
+extern bool connection_has_credential(const char *text);
+extern char *connection_shown_text(const char *utf8, size_t max_bytes,
+								   const char *secret);
+extern char *connection_shown_name(const char *utf8);
+extern char *connection_exact_name(const char *utf8, size_t max_bytes);
 
 #endif							/* GITLAB_PAT_CONNECTION_H */

@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
+#include "gitlab/connection.h"
 #include "gitlab/jsonc.h"
 #include "gitlab/record.h"
 #include "http/memory.h"
@@ -47,7 +48,7 @@ may_be_shown(const char *text, size_t length)
 	for (size_t i = 0; i < length; i++)
 		if (text[i] < ' ' || text[i] > '~')
 			return false;
-	return true;
+	return !connection_has_credential(text);
 }
 
 /* Where a value comes from, for what errors say. */
@@ -75,7 +76,8 @@ object_name(const Source *source)
 	if (record_integer(source->record, resource->key, &id))
 		return psprintf("%s " INT64_FORMAT, resource->singular, id);
 	if (resource->variant && key && key[0] && strlen(key) <= MAX_SHOWN_KEY &&
-		strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == strlen(key))
+		strspn(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == strlen(key) &&
+		!connection_has_credential(key))
 		return psprintf("%s \"%s\"", resource->singular, key);
 	return psprintf("%s %s", resource_article(resource), resource->singular);
 }

@@ -9,9 +9,9 @@
  */
 #include "postgres.h"
 
+#include "gitlab/connection.h"
 #include "gitlab/steps.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 
 /* The steps belong to the current memory context; nothing is sent yet. */
 void
@@ -98,8 +98,6 @@ steps_action(const Resource *resource, const ApiTarget *target)
 	appendStringInfo(&buf, "read %s", resource->plural);
 	for (int i = 0; i < MAX_CONTAINERS && resource->containers[i]; i++)
 		appendStringInfo(&buf, "%s\"%s\"", i == 0 ? " of " : ", ",
-						 pg_any_to_server(target->containers[i],
-										  strlen(target->containers[i]),
-										  PG_UTF8));
+						 connection_shown_name(target->containers[i]));
 	return buf.data;
 }

@@ -14,9 +14,6 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 
-/* A key of GitLab's has 255 characters at the most. */
-#define MAX_NAME_BYTES 1020
-
 /*
  * Characters that nobody sees, and that change what is seen: controls, format
  * characters, those of bidirectional text, and tags.
@@ -203,17 +200,23 @@ text_clean(char *text, size_t max_bytes, const Secrets *secrets)
 }
 
 /*
- * A name in UTF-8 as a palloc'ed text for messages.  Only characters that the
+ * A name in UTF-8 as a palloc'ed text for messages, without secrets and what is not
+ * seen.  Three dots follow what is cut at max_bytes.  Only characters that the
  * database's encoding lacks become question marks.
  */
 char *
-text_shown_name(const char *utf8, const Secrets *secrets)
+text_shown_name(const char *utf8, size_t max_bytes, const Secrets *secrets)
 {
 	char	   *name = pstrdup(utf8);
 	StringInfoData buf;
 	Oid			conversion;
 
-	clean_utf8(name, MAX_NAME_BYTES, secrets);
+	clean_utf8(name, SIZE_MAX, secrets);
+	if (strlen(name) > max_bytes)
+	{
+		cut(name, max_bytes);
+		name = psprintf("%s...", name);
+	}
 	conversion = GetDatabaseEncoding() == PG_UTF8 ? InvalidOid :
 		FindDefaultConversionProc(PG_UTF8, GetDatabaseEncoding());
 	if (!OidIsValid(conversion))
@@ -238,6 +241,19 @@ text_shown_name(const char *utf8, const Secrets *secrets)
 			appendStringInfoChar(&buf, '?');
 	}
 	return buf.data;
+}
+
+/*
+ * A name in UTF-8 for an SQL statement in a message, palloc'ed, or NULL: it has what
+ * messages do not show, and what they do show would be another name.
+ */
+char *
+text_exact_name(const char *utf8, size_t max_bytes, const Secrets *secrets)
+{
+	char	   *shown = text_shown_name(utf8, max_bytes, secrets);
+
+	return strcmp(pg_server_to_any(shown, (int) strlen(shown), PG_UTF8),
+				  utf8) == 0 ? shown : NULL;
 }
 
 /*

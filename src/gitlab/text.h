@@ -3,10 +3,11 @@
  * text.h
  *	  Text from outside, made fit for messages.
  *
- * Whatever GitLab or a proxy says passes through text_clean() before anybody is
- * shown it: keys, scopes and paths of requests included.
+ * Whatever GitLab or a proxy says passes through here before a message or the log
+ * shows it.  Words, headers and paths of requests pass by api_clean(); names, keys,
+ * scopes and containers pass by connection_shown_name() and its like.
  *
- * Only text_shown_name() may raise errors, or allocate memory.
+ * text_leave_seen(), text_clean() and text_clip() raise no errors and allocate nothing.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -29,6 +30,9 @@ typedef struct Secrets
 extern void text_leave_seen(char *text);
 extern void text_clean(char *text, size_t max_bytes, const Secrets *secrets);
 extern void text_clip(char *text);
-extern char *text_shown_name(const char *utf8, const Secrets *secrets);
+extern char *text_shown_name(const char *utf8, size_t max_bytes,
+							 const Secrets *secrets);
+extern char *text_exact_name(const char *utf8, size_t max_bytes,
+							 const Secrets *secrets);
 
 #endif							/* GITLAB_PAT_TEXT_H */

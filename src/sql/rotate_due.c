@@ -674,16 +674,18 @@ gitlab_pat_rotate_due_container(PG_FUNCTION_ARGS)
 	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	char	   *path = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	const char *collection = strcmp(kind, "project") == 0 ? "projects" : "groups";
-	char	   *action = psprintf("look up %s \"%s\"", kind, path);
+	ApiClient  *client = api_open(server->serverid, GetUserId());
 	ApiCall    *call;
 	int64		id;
 	bool		found;
 
 	check_running();
-	call = api_get(api_open(server->serverid, GetUserId()),
-				   psprintf("/%s/%s", collection,
-							resource_escape(pg_server_to_any(path, strlen(path), PG_UTF8))),
-				   true, action);
+	/* what is shown of the path depends on the credential */
+	(void) api_connection(client);
+	path = pg_server_to_any(path, strlen(path), PG_UTF8);
+	call = api_get(client, psprintf("/%s/%s", collection, resource_escape(path)),
+				   true, psprintf("look up %s \"%s\"", kind,
+								  connection_shown_name(path)));
 	if (call == NULL)
 		PG_RETURN_NULL();
 	found = record_id(call->record, &id);

@@ -97,6 +97,10 @@ SELECT listing();
 SELECT listing();
 \! test/gitlab_sim/simctl fault GET tokens body body='[{"id":2'
 SELECT listing();
+\! test/gitlab_sim/simctl fault GET tokens body body='[{"id":2},]'
+SELECT listing();
+\! test/gitlab_sim/simctl fault GET tokens body body='[{"id":2}}'
+SELECT listing();
 \! test/gitlab_sim/simctl fault GET tokens body body='null'
 SELECT listing();
 \! test/gitlab_sim/simctl fault GET tokens body body='{"id":2}'

@@ -24,6 +24,14 @@
 #define ARRAY_MEMORY 400
 #define VALUE_MEMORY 160
 
+/*
+ * How much of a list is parsed at a time, in bytes, unless one element is longer.
+ * Between two runs, interrupts are served.  One run takes most pages of tokens: to begin
+ * costs json-c as much as to parse an eighth of a token, and the memory that it may take
+ * is allocated beforehand once a run.
+ */
+#define MAX_RUN (64 * 1024)
+
 /* Of the parser, whose stack has a place for each level. */
 #define PARSER_MEMORY (16 * 1024)
 
@@ -36,7 +44,6 @@
 const char	body_out_of_memory[] = "Out of memory";
 
 static const char not_json[] = "The answer is not valid JSON";
-static const char blanks[] = " \t\r\n";
 
 /*
  * What json-c may take at the same time for values of this weight, in a text of so
@@ -49,82 +56,102 @@ reserved(size_t weight, size_t length)
 	return PARSER_MEMORY + 2 * weight + 4 * length;
 }
 
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 static size_t
 skip_blanks(const char *text, size_t length, size_t position)
 {
-	while (position < length && text[position] != '\0' &&
-		   strchr(blanks, text[position]))
+	while (position < length && is_blank(text[position]))
 		position++;
 	return position;
 }
 
 /*
- * Why json-c may not parse this text: it would take too much memory; or NULL.
- * Counts what begins a value, outside of strings.  json-c reads more than JSON:
- * what would mislead the counting, quotes of another kind and comments, is
- * refused here.
- *
- * *reserve is what json-c may take for the heaviest value at this depth: 0 is the
- * whole text, 1 an element of a list.
+ * Where the string whose text begins here has its closing quote; the length of the
+ * whole text if it has none.
  */
-static const char *
-weigh(const char *text, size_t length, int depth, size_t *reserve)
+static size_t
+find_quote(const char *text, size_t length, size_t begin)
 {
-	size_t		weight = 0;
-	size_t		begun = 0;		/* bytes and weight where the value began */
-	size_t		weight_begun = 0;
-	int			level = 0;
+	size_t		from = begin;
+	const char *quote;
 
-	*reserve = 0;
-	for (size_t i = 0; i < length && weight <= MAX_MEMORY; i++)
+	while ((quote = memchr(text + from, '"', length - from)) != NULL)
 	{
-		size_t		all;
+		size_t		at = quote - text;
+		size_t		escaped = at;
 
-		switch (text[i])
-		{
-			case '"':
-				for (i++; i < length && text[i] != '"'; i++)
-				{
-					if (text[i] == '\\')
-						i++;
-				}
-				continue;
-			case '{':
-				level++;
-				weight += OBJECT_MEMORY;
-				continue;
-			case '[':
-				level++;
-				weight += ARRAY_MEMORY;
-				continue;
-			case '}':
-			case ']':
-				level--;
-				break;
-			case ',':
-				weight += VALUE_MEMORY;
-				break;
-			case '\'':
-			case '/':
-				return not_json;
-			default:
-				continue;
-		}
-		/* a list's last element ends with the list */
-		if (level > depth || (level == depth && text[i] != ','))
-			continue;
-		all = reserved(weight - weight_begun, i - begun);
-		*reserve = Max(*reserve, all);
-		begun = i;
-		weight_begun = weight;
+		while (escaped > from && text[escaped - 1] == '\\')
+			escaped--;
+		if ((at - escaped) % 2 == 0)
+			return at;
+		from = at + 1;
 	}
-	*reserve = Max(*reserve, reserved(weight - weight_begun, length - begun));
-	return weight > MAX_MEMORY ?
-		"The answer's JSON has more values than any answer of GitLab's" : NULL;
+	return length;
 }
 
 /*
- * Parses the value that begins at *position, and moves that behind it.
+ * Measures the values that begin here: adds what they weigh, and returns where they
+ * end, which is with the list that they are in, or at the first comma of that list
+ * after so many bytes.
+ *
+ * Counts what begins a value, outside of strings.  json-c reads more than JSON:
+ * what would mislead the counting, quotes of another kind and comments, is
+ * refused here, as is what would take too much memory.
+ */
+static size_t
+measure(const char *text, size_t length, size_t begin, size_t enough,
+		size_t *weight, const char **problem)
+{
+	size_t		i;
+	size_t		sum = *weight;
+	int			level = 0;
+	bool		ended = false;
+
+	*problem = NULL;
+	for (i = begin; i < length && sum <= MAX_MEMORY; i++)
+	{
+		switch (text[i])
+		{
+			case '"':
+				i = find_quote(text, length, i + 1);
+				break;
+			case '{':
+				level++;
+				sum += OBJECT_MEMORY;
+				break;
+			case '[':
+				level++;
+				sum += ARRAY_MEMORY;
+				break;
+			case '}':
+			case ']':
+				ended = level-- == 0;
+				break;
+			case ',':
+				sum += VALUE_MEMORY;
+				ended = level == 0 && i - begin >= enough;
+				break;
+			case '\'':
+			case '/':
+				*problem = not_json;
+				return i;
+		}
+		if (ended)
+			break;
+	}
+	*weight = sum;
+	if (sum > MAX_MEMORY)
+		*problem = "The answer's JSON has more values than any answer of GitLab's";
+	return Min(i, length);
+}
+
+/*
+ * Parses the value that a text begins with, and says where that ends.
  *
  * Before its version 0.17, json-c goes on after a failing allocation: it leaves out
  * a member, or crashes at the next use of a key that it could not copy.  So all that
@@ -132,14 +159,14 @@ weigh(const char *text, size_t length, int depth, size_t *reserve)
  * all the same, errno tells of.
  */
 static JsonRecord *
-parse_value(const char *text, size_t length, size_t *position, int depth,
-			size_t reserve, const char **problem)
+parse_value(const char *text, size_t length, size_t weight, size_t *end,
+			const char **problem)
 {
 	struct json_tokener *tokener = NULL;
 	enum json_tokener_error error;
 	JsonRecord *record;
-	size_t		begin = skip_blanks(text, length, *position);
-	void	   *volatile probe = malloc(reserve);	/* not optimized away */
+	size_t		begin = skip_blanks(text, length, 0);
+	void	   *volatile probe = malloc(reserved(weight, length));	/* not optimized away */
 	bool		exhausted;
 
 	/*
@@ -147,7 +174,7 @@ parse_value(const char *text, size_t length, size_t *position, int depth,
 	 * strict mode is not used: json-c 0.18 refuses all but ASCII in it.
 	 */
 	if (probe)
-		tokener = json_tokener_new_ex(depth + 1);
+		tokener = json_tokener_new_ex(MAX_JSON_DEPTH + 1);
 	free(probe);
 	*problem = tokener ? NULL : body_out_of_memory;
 	if (tokener == NULL)
@@ -157,7 +184,7 @@ parse_value(const char *text, size_t length, size_t *position, int depth,
 								   (int) Min(length - begin, PG_INT32_MAX));
 	exhausted = errno == ENOMEM;
 	error = json_tokener_get_error(tokener);
-	*position = begin + json_tokener_get_parse_end(tokener);
+	*end = begin + json_tokener_get_parse_end(tokener);
 	/* only the literal "null" has no record */
 	if (exhausted ||
 		(error == json_tokener_success && record == NULL &&
@@ -187,13 +214,13 @@ JsonRecord *
 body_parse(const char *text, size_t length, const char **problem)
 {
 	JsonRecord *record;
-	size_t		end = 0;
-	size_t		reserve;
+	size_t		weight = 0;
+	size_t		end;
 
-	*problem = weigh(text, length, 0, &reserve);
+	(void) measure(text, length, 0, length, &weight, problem);
 	if (*problem)
 		return NULL;
-	record = parse_value(text, length, &end, MAX_JSON_DEPTH, reserve, problem);
+	record = parse_value(text, length, weight, &end, problem);
 	if (*problem == NULL && skip_blanks(text, length, end) != length)
 	{
 		*problem = not_json;
@@ -213,11 +240,7 @@ end_of_value(const char *text, size_t length, size_t position)
 		switch (text[i])
 		{
 			case '"':
-				for (i++; i < length && text[i] != '"'; i++)
-				{
-					if (text[i] == '\\')
-						i++;
-				}
+				i = find_quote(text, length, i + 1);
 				break;
 			case '{':
 			case '[':
@@ -247,23 +270,28 @@ static JsonRecord *
 salvage_value(const char *text, size_t length, size_t *position, size_t *room)
 {
 	size_t		begin = *position;
-	size_t		parsed = begin;
-	size_t		reserve;
+	size_t		end = end_of_value(text, length, begin);
+	size_t		weight = 0;
+	size_t		taken;
+	size_t		parsed;
 	const char *problem;
-	JsonRecord *value = NULL;
+	JsonRecord *value;
 
-	*position = end_of_value(text, length, begin);
-	problem = weigh(text + begin, *position - begin, 0, &reserve);
-	if (problem == NULL && reserve <= *room)
-		value = parse_value(text, length, &parsed, MAX_JSON_DEPTH - 1, reserve,
-							&problem);
-	if (value && skip_blanks(text, *position, parsed) != *position)
+	*position = end;
+	(void) measure(text, end, begin, end, &weight, &problem);
+	taken = reserved(weight, end - begin);
+	if (problem || taken > *room)
+		return NULL;
+	/* json-c sees where a number ends by what comes next */
+	value = parse_value(text + begin, Min(end + 1, length) - begin, weight,
+						&parsed, &problem);
+	if (value && skip_blanks(text, end, begin + parsed) != end)
 	{
 		record_free(value);
-		value = NULL;
+		return NULL;
 	}
 	if (value)
-		*room -= reserve - PARSER_MEMORY;
+		*room -= taken - PARSER_MEMORY;
 	return value;
 }
 
@@ -279,7 +307,7 @@ body_salvage(const char *text, size_t length)
 	size_t		at = skip_blanks(text, length, 0);
 	size_t		room = MAX_MEMORY;
 	JsonRecord *object = at < length && text[at] == '{' ?
-		json_object_new_object() : NULL;
+	json_object_new_object() : NULL;
 
 	for (int n = 0; object && n < MAX_SALVAGED_MEMBERS && at < length &&
 		 (text[at] == '{' || text[at] == ','); n++)
@@ -304,55 +332,109 @@ body_salvage(const char *text, size_t length)
 	return object;
 }
 
-/*
- * Whether this is a body for body_next().  *reserve is for that: what json-c
- * may take for an element.
- */
+/* Whether this is a body for body_read(). */
 bool
-body_is_list(const char *text, size_t length, size_t *reserve,
-			 const char **problem)
+body_is_list(const char *text, size_t length)
 {
 	size_t		begin = skip_blanks(text, length, 0);
 
-	*problem = NULL;
-	if (begin == length || text[begin] != '[')
-		return false;
-	*problem = weigh(text, length, 1, reserve);
-	return *problem == NULL;
+	return begin < length && text[begin] == '[';
 }
 
 /*
- * Reads the next element of a list; *position is 0 before the first one.  False at
- * the end, and if there is a problem.  The element is NULL for the literal "null".
+ * Parses the elements of a list between two places, where it has brackets and commas.
+ * For json-c, they become a list of their own.
+ */
+static JsonRecord *
+parse_elements(BodyList *list, size_t begin, size_t end, size_t weight,
+			   const char **problem)
+{
+	char	   *text = list->text;
+	char		before = text[begin];
+	char		after = text[end];
+	size_t		length = end + 1 - begin;
+	size_t		parsed;
+	JsonRecord *elements;
+
+	text[begin] = '[';
+	text[end] = ']';
+	elements = parse_value(text + begin, length, weight, &parsed, problem);
+	text[begin] = before;
+	text[end] = after;
+	if (*problem == NULL && parsed == length)
+		return elements;
+	if (*problem == NULL)
+		*problem = not_json;
+	record_free(elements);
+	return NULL;
+}
+
+/* Moves elements to the end of an array.  False: there is too little memory. */
+static bool
+move_elements(JsonRecord *elements, JsonRecord *array)
+{
+	size_t		n = json_object_array_length(elements);
+
+	for (size_t i = 0; i < n; i++)
+	{
+		JsonRecord *element = json_object_array_get_idx(elements, i);
+
+		if (json_object_array_add(array, json_object_get(element)) != 0)
+		{
+			json_object_put(element);
+			record_free(elements);
+			return false;
+		}
+	}
+	json_object_put(elements);
+	return true;
+}
+
+/*
+ * Reads the next elements of a list to the end of an array.  False at the list's end,
+ * and if there is a problem.
  */
 bool
-body_next(const char *text, size_t length, size_t reserve, size_t *position,
-		  JsonRecord **element, const char **problem)
+body_read(BodyList *list, JsonRecord *array, const char **problem)
 {
-	size_t		at = skip_blanks(text, length, *position);
-	bool		first = *position == 0;
+	const char *text = list->text;
+	size_t		begin = skip_blanks(text, list->length, list->position);
+	size_t		weight = list->weight;
+	size_t		end;
+	size_t		last;
+	JsonRecord *elements;
 
-	*element = NULL;
 	*problem = not_json;
-	if (first)
+	if (list->position == 0)
 	{
-		Assert(at < length && text[at] == '[');
-		at = skip_blanks(text, length, at + 1);
+		Assert(begin < list->length && text[begin] == '[');
+		end = skip_blanks(text, list->length, begin + 1);
+		if (end < list->length && text[end] == ']')
+			begin = end;
 	}
-	if (at < length && text[at] == ']')
+	if (text[begin] == ']')
 	{
-		if (skip_blanks(text, length, at + 1) == length)
+		if (skip_blanks(text, list->length, begin + 1) == list->length)
 			*problem = NULL;
 		return false;
 	}
-	if (!first)
-	{
-		if (at == length || text[at] != ',')
-			return false;
-		at++;
-	}
-	*position = at;
-	*element = parse_value(text, length, position, MAX_JSON_DEPTH - 1, reserve,
-						   problem);
-	return *problem == NULL;
+	end = measure(text, list->length, begin + 1, MAX_RUN, &list->weight, problem);
+	if (*problem)
+		return false;
+	*problem = not_json;
+	/* json-c takes no element at all, and a comma after the last one */
+	last = end;
+	while (last > begin && is_blank(text[last - 1]))
+		last--;
+	if (end == list->length || text[end] == '}' || last == begin + 1 ||
+		text[last - 1] == ',')
+		return false;
+	elements = parse_elements(list, begin, end, list->weight - weight, problem);
+	if (*problem)
+		return false;
+	list->position = end;
+	if (move_elements(elements, array))
+		return true;
+	*problem = body_out_of_memory;
+	return false;
 }

@@ -22,6 +22,15 @@
 /* What *problem is when json-c got no memory. */
 extern const char body_out_of_memory[];
 
+/* A list that is read some elements at a time. */
+typedef struct BodyList
+{
+	char	   *text;			/* changed, but only while it is read */
+	size_t		length;
+	size_t		position;		/* how far body_read() has got; at first 0 */
+	size_t		weight;			/* of what it has read; at first 0 */
+} BodyList;
+
 /*
  * Each of these sets *problem to NULL, or to a constant that says what is wrong.
  * The caller frees the records.
@@ -29,10 +38,7 @@ extern const char body_out_of_memory[];
 extern JsonRecord *body_parse(const char *text, size_t length,
 							  const char **problem);
 extern JsonRecord *body_salvage(const char *text, size_t length);
-extern bool body_is_list(const char *text, size_t length, size_t *reserve,
-						 const char **problem);
-extern bool body_next(const char *text, size_t length, size_t reserve,
-					  size_t *position, JsonRecord **element,
-					  const char **problem);
+extern bool body_is_list(const char *text, size_t length);
+extern bool body_read(BodyList *list, JsonRecord *array, const char **problem);
 
 #endif							/* GITLAB_PAT_BODY_H */

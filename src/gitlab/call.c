@@ -13,7 +13,6 @@
 
 #include "common/pg_prng.h"
 #include "compat.h"
-#include "gitlab/body.h"
 #include "gitlab/call.h"
 #include "gitlab/jsonc.h"
 #include "gitlab/option.h"
@@ -593,28 +592,19 @@ api_error_body(ApiCall *call)
 }
 
 /*
- * Reads the next element of a list into the call's record, which begins as an
+ * Reads the next elements of a list into the call's record, which begins as an
  * array without any.  False at the list's end and if there is a problem, which
  * the call's problem says.
  */
 bool
-api_read_element(ApiCall *call)
+api_read_elements(ApiCall *call)
 {
-	HttpExchange *exchange = call->exchange;
-	JsonRecord *element;
-
 	Assert(json_object_is_type(call->record, json_type_array));
-	if (!body_next(exchange->data, exchange->length, call->list_reserve,
-				   &call->list_position, &element, &call->problem))
+	if (!body_read(&call->list, call->record, &call->problem))
 		return false;
-	if (json_object_array_length(call->record) == MAX_ELEMENTS)
+	if (json_object_array_length(call->record) > MAX_ELEMENTS)
 		call->problem = "The answer is a longer list than was asked for";
-	else if (json_object_array_add(call->record, element) == 0)
-		return true;
-	else
-		call->problem = body_out_of_memory;
-	record_free(element);
-	return false;
+	return call->problem == NULL;
 }
 
 /*
@@ -632,14 +622,15 @@ read_success(ApiCall *call)
 	if (!has_media_type(exchange, "application/json"))
 		call->problem = "The answer is not JSON";
 	else if (strcmp(exchange->method, "GET") == 0 &&
-			 body_is_list(text, exchange->length, &call->list_reserve,
-						  &call->problem))
+			 body_is_list(text, exchange->length))
 	{
+		call->list.text = exchange->data;
+		call->list.length = exchange->length;
 		call->record = json_object_new_array();
 		if (call->record == NULL)
 			call->problem = body_out_of_memory;
 	}
-	else if (call->problem == NULL)
+	else
 	{
 		call->record = body_parse(text, exchange->length, &call->problem);
 		if (call->problem == NULL)

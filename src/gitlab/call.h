@@ -15,6 +15,7 @@
 #ifndef GITLAB_PAT_CALL_H
 #define GITLAB_PAT_CALL_H
 
+#include "gitlab/body.h"
 #include "gitlab/connection.h"
 #include "gitlab/record.h"
 #include "nodes/pg_list.h"
@@ -91,8 +92,7 @@ typedef struct ApiCall
 								 * it; a constant */
 	char	   *secrets[API_SECRETS];	/* to remove from messages, too */
 	JsonRecord *record;			/* the body's JSON; goes with the call */
-	size_t		list_position;	/* how far api_read_element() has got */
-	size_t		list_reserve;	/* what an element may take: see body.h */
+	BodyList	list;			/* how far api_read_elements() has got */
 } ApiCall;
 
 /* What a client's calls came to. */
@@ -142,7 +142,7 @@ extern char *api_link_parameter(ApiCall *call, const char *relation,
 extern int64 api_requested_wait(ApiCall *call);
 extern bool api_has_media_type(ApiCall *call, const char *type);
 extern JsonRecord *api_error_body(ApiCall *call);
-extern bool api_read_element(ApiCall *call);
+extern bool api_read_elements(ApiCall *call);
 extern void api_call_free(ApiCall *call);
 
 /* Calls; these raise errors */

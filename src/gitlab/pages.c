@@ -396,7 +396,7 @@ read_list(Pages *pages, ApiCall *call)
 {
 	if (!json_object_is_type(call->record, json_type_array))
 		refuse_answer(pages, call, "The answer is not a JSON array");
-	while (api_read_element(call))
+	while (api_read_elements(call))
 		CHECK_FOR_INTERRUPTS();
 	if (call->problem)
 		api_report(call, pages_action(pages));

@@ -69,7 +69,7 @@ sample_open(ApiClient *client, const Resource *resource,
 	api_check(call, action);
 	if (!json_object_is_type(call->record, json_type_array))
 		api_refuse_answer(call, action, "The answer is not a JSON array");
-	while (api_read_element(call))
+	while (api_read_elements(call))
 		CHECK_FOR_INTERRUPTS();
 	if (call->problem)
 		api_report(call, action);

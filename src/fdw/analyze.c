@@ -96,8 +96,7 @@ acquire_sample(Relation rel, int elevel, HeapTuple *rows, int target,
 		if (place < 0)
 			continue;
 		saved = MemoryContextSwitchTo(row_context);
-		table_fill_slot(settings->resource, fields, NULL, record, false,
-						false, slot);
+		table_fill_slot(settings->resource, fields, record, false, slot);
 		MemoryContextSwitchTo(saved);
 		rows[place] = ExecCopySlotHeapTuple(slot);
 		MemoryContextReset(row_context);

@@ -360,8 +360,8 @@ next_updated(ForeignScanState *node, GitLabScan *scan)
 			continue;
 		MemoryContextReset(scan->row_context);
 		saved = MemoryContextSwitchTo(scan->row_context);
-		table_fill_slot(scan->settings->resource, scan->fields, NULL,
-						update->shown, false, true, node->ss.ss_ScanTupleSlot);
+		table_fill_slot(scan->settings->resource, scan->fields,
+						update->shown, true, node->ss.ss_ScanTupleSlot);
 		MemoryContextSwitchTo(saved);
 		ExecForceStoreMinimalTuple(list_nth(direct->planned, direct->next - 1),
 								   planned, false);

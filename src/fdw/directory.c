@@ -140,8 +140,8 @@ enter(Directory *directory, int64 id, JsonRecord *record)
 		return;
 	MemoryContextReset(directory->row_context);
 	saved = MemoryContextSwitchTo(directory->row_context);
-	table_fill_slot(source->resource, source->fields, source->columns, record,
-					false, false, directory->slot);
+	table_fill_columns(source->resource, source->fields, source->columns, record,
+					   false, directory->slot);
 	MemoryContextSwitchTo(directory->context);
 	tuple = ExecCopySlotMinimalTuple(directory->slot);
 	if (directory->file == NULL &&

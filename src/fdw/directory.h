@@ -12,7 +12,6 @@
 
 #include "executor/tuptable.h"
 #include "gitlab/stream.h"
-#include "nodes/bitmapset.h"
 
 /* Whom the users are asked of, and what is wanted of each. */
 typedef struct DirectorySource
@@ -21,7 +20,7 @@ typedef struct DirectorySource
 	const Resource *resource;
 	StreamListing listing;		/* of all who may be asked for */
 	const ResourceField **fields;	/* by attribute number minus one */
-	Bitmapset  *columns;		/* attribute numbers to convert */
+	List	   *columns;		/* attribute numbers to convert */
 } DirectorySource;
 
 typedef struct Directory Directory;

@@ -399,10 +399,10 @@ gitlab_ExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 	MemoryContextReset(modify->row_context);
 	saved = MemoryContextSwitchTo(modify->row_context);
 	values = inserted_values(modify, slot, &nvalues);
-	table_fill_slot(modify->settings->resource, modify->fields, NULL,
+	table_fill_slot(modify->settings->resource, modify->fields,
 					modify->participant->insert(&modify->change, values,
 												nvalues),
-					false, true, slot);
+					true, slot);
 	if (modify->discards && !has_warned(estate, modify))
 	{
 		modify->warned = true;
@@ -456,8 +456,8 @@ gitlab_ExecForeignBatchInsert(EState *estate, ResultRelInfo *rinfo,
 													   inserts[0].values,
 													   inserts[0].nvalues);
 	for (int i = 0; i < *nslots; i++)
-		table_fill_slot(modify->settings->resource, modify->fields, NULL,
-						inserts[i].shown, false, true, slots[i]);
+		table_fill_slot(modify->settings->resource, modify->fields,
+						inserts[i].shown, true, slots[i]);
 	MemoryContextSwitchTo(saved);
 	return slots;
 }
@@ -550,8 +550,8 @@ update_row(EState *estate, ResultRelInfo *rinfo, TupleTableSlot *slot,
 										 target_record_of(modify, row), values,
 										 nvalues, &shown);
 	if (is_new && shown)
-		table_fill_slot(modify->settings->resource, modify->fields, NULL,
-						shown, false, true, slot);
+		table_fill_slot(modify->settings->resource, modify->fields,
+						shown, true, slot);
 	else if (is_new)
 		hide_values(modify, row, slot);
 	ExecDropSingleTupleTableSlot(row);
@@ -568,8 +568,8 @@ show_update(const GitLabModify *modify, TupleTableSlot *slot,
 
 	if (shown == NULL)
 		return false;
-	table_fill_slot(modify->settings->resource, modify->fields, NULL, shown,
-					false, true, slot);
+	table_fill_slot(modify->settings->resource, modify->fields, shown,
+					true, slot);
 	return true;
 }
 

@@ -89,12 +89,13 @@ scan_read_columns(GitLabScan *scan, ForeignScan *fsplan, Relation relation)
 			+1;
 		const ResourceField *field = scan->fields[column - 1];
 
-		scan->columns = bms_add_member(scan->columns, column);
-		if (field && (field->flags & FIELD_DETAIL))
+		if (field == NULL)
+			continue;
+		if (!(field->flags & FIELD_SECRET))
+			scan->columns = lappend_int(scan->columns, column);
+		if (field->flags & FIELD_DETAIL)
 			scan->details = true;
 	}
-	/* an empty set would read as NULL, which means all columns */
-	scan->columns = bms_add_member(scan->columns, 0);
 }
 
 /* Takes the conditions out of the plan; their operands are not known yet. */
@@ -762,8 +763,11 @@ scan_show_record(ForeignScanState *node, GitLabScan *scan, JsonRecord *record,
 
 	MemoryContextReset(scan->row_context);
 	saved = MemoryContextSwitchTo(scan->row_context);
-	table_fill_slot(scan->settings->resource, scan->fields, scan->columns,
-					record, revoked, false, node->ss.ss_ScanTupleSlot);
+	if (!scan->sorted)
+		table_sort_columns(scan->columns, scan->fields, record);
+	scan->sorted = true;
+	table_fill_columns(scan->settings->resource, scan->fields, scan->columns,
+					   record, revoked, node->ss.ss_ScanTupleSlot);
 	MemoryContextSwitchTo(saved);
 }
 

@@ -31,7 +31,8 @@ typedef struct GitLabScan
 	ScanOrder	order;
 	int			limit;			/* rows that will do, or 0 */
 	const ResourceField **fields;	/* by attribute number minus one */
-	Bitmapset  *columns;		/* attribute numbers to convert */
+	List	   *columns;		/* attribute numbers to convert */
+	bool		sorted;			/* they are in the order of the records */
 	List	   *operands;		/* ExprStates of fdw_exprs */
 	int			named_id;		/* which of them is the id of the rows that a
 								 * direct UPDATE changes, or -1: see

@@ -133,30 +133,63 @@ table_bind(const Resource *resource, Relation rel)
 }
 
 /*
- * Stores a record in a slot, as a virtual tuple with values in the current
- * memory context.  Only the columns whose numbers are in wanted are converted
- * (NULL: all of them); the others are NULL.  revoked makes the record read as
- * revoked; secrets are shown only if asked for.
+ * Puts columns in the order in which a record has their fields: so they are found one
+ * after the other in records that are like it.
  */
 void
-table_fill_slot(const Resource *resource, const ResourceField **fields,
-				Bitmapset *wanted, JsonRecord *record,
-				bool revoked, bool secrets, TupleTableSlot *slot)
+table_sort_columns(List *columns, const ResourceField **fields,
+				   JsonRecord *record)
+{
+	int		   *places = palloc(sizeof(int) * Max(list_length(columns), 1));
+
+	for (int i = 0; i < list_length(columns); i++)
+	{
+		int			column = list_nth_int(columns, i);
+		int			place = record_place(record, fields[column - 1]->name);
+		int			j = i;
+
+		for (; j > 0 && places[j - 1] > place; j--)
+		{
+			places[j] = places[j - 1];
+			lfirst_int(list_nth_cell(columns, j)) = list_nth_int(columns, j - 1);
+		}
+		places[j] = place;
+		lfirst_int(list_nth_cell(columns, j)) = column;
+	}
+	pfree(places);
+}
+
+static void
+empty_slot(TupleTableSlot *slot)
 {
 	int			natts = slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(slot);
-	for (int i = 0; i < natts; i++)
+	memset(slot->tts_values, 0, natts * sizeof(Datum));
+	memset(slot->tts_isnull, true, natts);
+}
+
+/*
+ * Stores a record in a slot, as a virtual tuple with values in the current memory
+ * context: the columns of these numbers; the others are NULL.  revoked makes the record
+ * read as revoked.
+ */
+void
+table_fill_columns(const Resource *resource, const ResourceField **fields,
+				   List *columns, JsonRecord *record, bool revoked,
+				   TupleTableSlot *slot)
+{
+	RecordMember *next = NULL;
+	ListCell   *lc;
+
+	empty_slot(slot);
+	foreach(lc, columns)
 	{
+		int			i = lfirst_int(lc) - 1;
 		const ResourceField *field = fields[i];
 
-		slot->tts_values[i] = (Datum) 0;
-		slot->tts_isnull[i] = true;
-		if (field == NULL || (wanted && !bms_is_member(i + 1, wanted)) ||
-			((field->flags & FIELD_SECRET) && !secrets))
-			continue;
-		slot->tts_values[i] = record_datum(resource, field, record,
-										   &slot->tts_isnull[i]);
+		slot->tts_values[i] = record_next_datum(resource, field, record, &next,
+												&slot->tts_isnull[i]);
 		if (revoked && (field->flags & (FIELD_TRUE_WHEN_REVOKED |
 										FIELD_FALSE_WHEN_REVOKED)))
 		{
@@ -165,6 +198,25 @@ table_fill_slot(const Resource *resource, const ResourceField **fields,
 				BoolGetDatum((field->flags & FIELD_TRUE_WHEN_REVOKED) != 0);
 		}
 	}
+	ExecStoreVirtualTuple(slot);
+}
+
+/*
+ * Stores a record in a slot likewise, with all columns, but those of secrets only if
+ * asked for.
+ */
+void
+table_fill_slot(const Resource *resource, const ResourceField **fields,
+				JsonRecord *record, bool secrets, TupleTableSlot *slot)
+{
+	RecordMember *next = NULL;
+
+	empty_slot(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+		if (fields[i] && (secrets || !(fields[i]->flags & FIELD_SECRET)))
+			slot->tts_values[i] = record_next_datum(resource, fields[i], record,
+													&next,
+													&slot->tts_isnull[i]);
 	ExecStoreVirtualTuple(slot);
 }
 

@@ -22,11 +22,15 @@ extern const ResourceField **table_bind(const Resource *resource,
 										Relation rel);
 extern AttrNumber table_column(const ResourceField **fields, TupleDesc desc,
 							   const char *name);
+extern void table_sort_columns(List *columns, const ResourceField **fields,
+							   JsonRecord *record);
+extern void table_fill_columns(const Resource *resource,
+							   const ResourceField **fields, List *columns,
+							   JsonRecord *record, bool revoked,
+							   TupleTableSlot *slot);
 extern void table_fill_slot(const Resource *resource,
-							const ResourceField **fields,
-							Bitmapset *wanted, JsonRecord *record,
-							bool revoked, bool secrets,
-							TupleTableSlot *slot);
+							const ResourceField **fields, JsonRecord *record,
+							bool secrets, TupleTableSlot *slot);
 extern void table_import_command(StringInfo buf, const Resource *resource,
 								 const char *table_name,
 								 const char *server_name);

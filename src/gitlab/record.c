@@ -32,6 +32,51 @@
  * ----------
  */
 
+/*
+ * The member of a name, looked for from a member on, or from the first one (NULL) to
+ * the last one and on to the first one again.  NULL if there is none, or no object.
+ *
+ * Of the few members that an object of GitLab's has, most are asked for one after the
+ * other: to compare their names costs less than to hash the one that is looked for.
+ */
+static RecordMember *
+find_member(JsonRecord *record, const char *name, RecordMember *from)
+{
+	struct lh_table *members;
+	RecordMember *member;
+
+	if (!json_object_is_type(record, json_type_object))
+		return NULL;
+	members = json_object_get_object(record);
+	member = from ? from : lh_table_head(members);
+	for (int n = lh_table_length(members); n > 0; n--)
+	{
+		const char *key = lh_entry_k(member);
+
+		if (*key == *name && strcmp(key, name) == 0)
+			return member;
+		member = lh_entry_next(member);
+		if (member == NULL)
+			member = lh_table_head(members);
+	}
+	return NULL;
+}
+
+/* How many members of a record come before the one of that name; all if there is none. */
+int
+record_place(JsonRecord *record, const char *name)
+{
+	int			place = 0;
+
+	if (!json_object_is_type(record, json_type_object))
+		return 0;
+	for (RecordMember *member = lh_table_head(json_object_get_object(record));
+		 member && strcmp(lh_entry_k(member), name) != 0;
+		 member = lh_entry_next(member))
+		place++;
+	return place;
+}
+
 /* The longest word that is too short to be a secret. */
 #define MAX_SHOWN_WORD 12
 
@@ -384,12 +429,24 @@ array_from_json(const Source *source, JsonRecord *value)
 										   TYPALIGN_INT));
 }
 
-/* The JSON that a record has for a field.  False if it has none. */
+/*
+ * The JSON that a record has for a field.  False if it has none.  *next is where it is
+ * looked for, and then the member after it.
+ */
 static bool
-find_value(const ResourceField *field, JsonRecord *record, JsonRecord **value)
+find_value(const ResourceField *field, JsonRecord *record, RecordMember **next,
+		   JsonRecord **value)
 {
 	if (field->pointer == NULL)
-		return json_object_object_get_ex(record, field->name, value);
+	{
+		RecordMember *member = find_member(record, field->name, *next);
+
+		if (member == NULL)
+			return false;
+		*value = (JsonRecord *) lh_entry_v(member);
+		*next = lh_entry_next(member);
+		return true;
+	}
 	if (field->if_pointer)
 	{
 		JsonRecord *condition;
@@ -410,17 +467,20 @@ find_value(const ResourceField *field, JsonRecord *record, JsonRecord **value)
  * The value of a field of a JSON record, in the current memory context.  A
  * field that is absent or null is NULL; one of the wrong type, or beyond what
  * its SQL type holds, is an error that names the field and the object.
+ *
+ * Of several fields of one record, each is looked for from *next on, which is NULL at
+ * first, and becomes the member after it.
  */
 Datum
-record_datum(const Resource *resource, const ResourceField *field,
-			 JsonRecord *record, bool *isnull)
+record_next_datum(const Resource *resource, const ResourceField *field,
+				  JsonRecord *record, RecordMember **next, bool *isnull)
 {
 	Source		where = {.resource = resource, .field = field, .record = record};
 	const Source *source = &where;
 	JsonRecord *value;
 
 	*isnull = true;
-	if (!find_value(field, record, &value))
+	if (!find_value(field, record, next, &value))
 		return (Datum) 0;
 	if (value == NULL)
 	{
@@ -452,6 +512,16 @@ record_datum(const Resource *resource, const ResourceField *field,
 	return (Datum) 0;
 }
 
+/* The same for a single field. */
+Datum
+record_datum(const Resource *resource, const ResourceField *field,
+			 JsonRecord *record, bool *isnull)
+{
+	RecordMember *next = NULL;
+
+	return record_next_datum(resource, field, record, &next, isnull);
+}
+
 /*
  * A positive integer of a record, without raising an error or allocating
  * anything: false if it is absent, of another type or beyond bigint.
@@ -459,11 +529,10 @@ record_datum(const Resource *resource, const ResourceField *field,
 bool
 record_integer(JsonRecord *record, const char *name, int64 *number)
 {
-	JsonRecord *value;
+	RecordMember *member = find_member(record, name, NULL);
+	JsonRecord *value = member ? (JsonRecord *) lh_entry_v(member) : NULL;
 
-	if (!json_object_is_type(record, json_type_object) ||
-		!json_object_object_get_ex(record, name, &value) ||
-		!json_object_is_type(value, json_type_int))
+	if (!json_object_is_type(value, json_type_int))
 		return false;
 	*number = json_object_get_int64(value);
 	return *number > 0 && json_object_get_uint64(value) <= (uint64) PG_INT64_MAX;
@@ -476,11 +545,10 @@ record_integer(JsonRecord *record, const char *name, int64 *number)
 const char *
 record_text(JsonRecord *record, const char *name)
 {
-	JsonRecord *value;
+	RecordMember *member = find_member(record, name, NULL);
+	JsonRecord *value = member ? (JsonRecord *) lh_entry_v(member) : NULL;
 
-	if (!json_object_is_type(record, json_type_object) ||
-		!json_object_object_get_ex(record, name, &value) ||
-		!json_object_is_type(value, json_type_string) ||
+	if (!json_object_is_type(value, json_type_string) ||
 		strlen(json_object_get_string(value)) != (size_t) json_object_get_string_len(value))
 		return NULL;
 	return json_object_get_string(value);

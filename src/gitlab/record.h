@@ -20,6 +20,9 @@
 /* An object of GitLab's, as json-c parsed it. */
 typedef struct jsonc_object JsonRecord;
 
+/* One of its members. */
+typedef struct lh_entry RecordMember;
+
 /* A value for a field of a request's body. */
 typedef struct ResourceValue
 {
@@ -31,6 +34,11 @@ typedef struct ResourceValue
 extern Datum record_datum(const Resource *resource,
 						  const ResourceField *field,
 						  JsonRecord *record, bool *isnull);
+extern Datum record_next_datum(const Resource *resource,
+							   const ResourceField *field,
+							   JsonRecord *record, RecordMember **next,
+							   bool *isnull);
+extern int	record_place(JsonRecord *record, const char *name);
 extern char *record_date(DateADT date);
 extern char *record_time(int64 ms);
 extern bool record_integer(JsonRecord *record, const char *name,

@@ -185,7 +185,7 @@ sub violations
 	my @wrong;
 	my %expected = map { split /\|/ } split /\n/, $node->safe_psql('postgres',
 		"SELECT id, state FROM random.expected WHERE trial = $trial ORDER BY n");
-	my $lost = $text =~ /may (?:exist|have been created|have been rotated)/;
+	my $lost = $text =~ /may (?:exist|have been created|have been rotated|have revoked token \d+ and made a new one)/;
 	my $held = $node->safe_psql('postgres',
 		"SELECT value FROM random.held WHERE trial = $trial ORDER BY n DESC LIMIT 1");
 

@@ -67,7 +67,7 @@ CALL gitlab_pat_rotate_self('gitlab') \gset
 SELECT * FROM credential;
 -- ... and whether it works is asked afterwards.
 ALTER SERVER gitlab OPTIONS (ADD max_retries '0');
-\! test/gitlab_sim/simctl fault GET self status nth=2 status=500 headers.X-Request-Id=REQUEST
+\! test/gitlab_sim/simctl fault GET self status nth=3 status=500 headers.X-Request-Id=REQUEST
 CALL gitlab_pat_rotate_self('gitlab') \gset
 \echo :id :{?new_expires_at}
 ALTER SERVER gitlab OPTIONS (DROP max_retries);

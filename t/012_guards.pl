@@ -462,7 +462,7 @@ sub use_token
 }
 
 use_token('glpat-sim-alice');
-is(audit(q{CALL gitlab_pat_rotate_self('gitlab')}), "$self $token{alice} $mapping",
+is(audit(q{CALL public.gitlab_pat_rotate_self('gitlab')}), "$self $token{alice} $mapping",
 	'log_changes notes what gitlab_pat_rotate_self() rotates');
 {
 	my $name = 'gitlab_pat_rotate_self() that is cancelled while it tries the new token';
@@ -471,7 +471,7 @@ is(audit(q{CALL gitlab_pat_rotate_self('gitlab')}), "$self $token{alice} $mappin
 	use_token('glpat-sim-alice');
 	$sim->reset;
 	$sim->fault('GET', 'personal_access_tokens/self', 'stall', nth => 3, seconds => 20);
-	$session->send(q{CALL gitlab_pat_rotate_self('gitlab')});
+	$session->send(q{CALL public.gitlab_pat_rotate_self('gitlab')});
 	wait_until('the new token is tried', sub { $sim->count(method => 'GET', path => 'tokens/self') == 3 });
 	sleep 0.1;
 	signal_backend($session, 'INT');
@@ -486,7 +486,7 @@ is(audit(q{CALL gitlab_pat_rotate_self('gitlab')}), "$self $token{alice} $mappin
 	use_token('glpat-sim-alice');
 	$sim->reset;
 	$sim->fault('POST', 'self/rotate', 'edit', remove => ['token']);
-	like(said($session, q{CALL gitlab_pat_rotate_self('gitlab')}), qr/ERROR:  08P01: could not rotate API token 2/, "$name: the error says so");
+	like(said($session, q{CALL public.gitlab_pat_rotate_self('gitlab')}), qr/ERROR:  08P01: could not rotate API token 2/, "$name: the error says so");
 	like(slurp_file($node->logfile, $offset), qr/LOG:  \Q$self $token{alice} $mapping\E\n/, "$name: log_changes has noted the rotation");
 	$sim->clear_faults;
 }

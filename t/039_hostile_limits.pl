@@ -213,6 +213,23 @@ sub test_options
 		($maker->query(q{ALTER SERVER made OPTIONS (ADD connect_timeout '10', ADD request_timeout '10s', ADD max_retry_wait '0')}))[1],
 		qr/^[^\n]*WARNING:  01L18: option "connect_timeout" has no unit and means '10ms'\nHINT:[^\n]*\nLOCATION:[^\n]*$/,
 		'the validator warns of a duration without a unit');
+	my %means = ('10.0' => 10, ' 10 ' => 10, '+10' => 10, '1e4' => 10000, '0x100' => 256, '1.5' => 2, '010' => 8);
+	foreach my $value (sort keys %means)
+	{
+		like(($maker->query("ALTER SERVER made OPTIONS (SET connect_timeout '$value')"))[1],
+			qr/WARNING:  01L18: option "connect_timeout" has no unit and means '$means{$value}ms'\nHINT:  [^\n]*'$means{$value}ms'/,
+			"the validator warns of the duration '$value', which has no unit");
+	}
+	foreach my $value ('10s', '10 s', '1.5min', '0x10ms', '1e4us', '+10 s ')
+	{
+		unlike(($maker->query("ALTER SERVER made OPTIONS (SET connect_timeout '$value')"))[1],
+			qr/./, "the validator accepts the duration '$value', which has a unit");
+	}
+	foreach my $value (qw(0 0.0 0x0 +0))
+	{
+		unlike(($maker->query("ALTER SERVER made OPTIONS (SET max_retry_wait '$value')"))[1],
+			qr/./, "the validator accepts the duration '$value', which needs no unit");
+	}
 	$maker->query('DROP SERVER made CASCADE');
 	$maker->close;
 	return;

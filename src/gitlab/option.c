@@ -248,8 +248,13 @@ static void
 warn_of_bare_duration(const OptionSpec *spec, const char *value)
 {
 	int			number = parse_number(spec, value);
+	int			bare;
 
-	if (number != 0 && value[strspn(value, "0123456789 ")] == '\0')
+	/*
+	 * where no unit is allowed, PostgreSQL's parser refuses a value that has
+	 * one
+	 */
+	if (number != 0 && parse_int(value, &bare, 0, NULL))
 		ereport(WARNING,
 				(errcode(ERRCODE_GITLAB_OPTION_DOUBTFUL),
 				 errmsg("option \"%s\" has no unit and means '%dms'",

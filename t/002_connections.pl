@@ -68,7 +68,7 @@ sub test_reuse
 
 	foreach my $i (1 .. 5)
 	{
-		is(($session->query($lookup))[0], 'alice api', "lookup $i") if $i == 1;
+		is(($session->query($lookup))[0], 'alice api', "lookup $i returns the token") if $i == 1;
 		$session->query($lookup) if $i > 1;
 	}
 	is(scalar(requests()), 5, 'five lookups by id are five requests');

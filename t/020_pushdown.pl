@@ -487,7 +487,7 @@ sub test_requests
 
 		$select =~ s/\bt\b/"$version".gitlab_personal_access_tokens/g;
 		my @asked = asked($select);
-		is(join(' ', @asked ? sort @asked : '-'), $expected, "$version: $_->[1]");
+		is(join(' ', @asked ? sort @asked : '-'), $expected, "$version: GitLab is asked for what $_->[1] needs");
 	}
 	return;
 }

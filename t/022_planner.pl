@@ -87,7 +87,7 @@ sub test_explain
 		my ($sql, $request) = @$_;
 		my ($shown) = plan_of($sql) =~ /GitLab Request: (.*)/;
 
-		is($shown, $request, "EXPLAIN $sql");
+		is($shown, $request, "EXPLAIN shows the request of $sql");
 	}
 	my $plan = plan_of("SELECT name FROM $table WHERE active AND name = 'deploy' AND scopes <> '{}'");
 	like($plan, qr/GitLab Exact: active\n\s*GitLab Superset: name$/m, 'EXPLAIN says what is exact');

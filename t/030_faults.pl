@@ -201,7 +201,7 @@ sub fails
 	push @wrong, "then: $name_of_4$complaint" if "$name_of_4$complaint" ne 'root no admin mode';
 	my $open = descriptors();
 	push @wrong, "descriptors: $open" if defined $descriptors && $open != $descriptors;
-	ok(!@wrong, "$where: $sqlstate") or diag(join "\n", @wrong);
+	ok(!@wrong, "$where: the statement fails with $sqlstate and leaves a good session") or diag(join "\n", @wrong);
 	return $err;
 }
 
@@ -217,7 +217,7 @@ sub works
 	push @wrong, "rows: $out" if $out ne $good;
 	push @wrong, "messages: $err" if $err ne '';
 	push @wrong, "attempts: $made" if defined $attempts && $made != $attempts;
-	ok(!@wrong, "$name, $what") or diag(join "\n", @wrong);
+	ok(!@wrong, "$name, $what: the statement succeeds") or diag(join "\n", @wrong);
 	return;
 }
 
@@ -945,7 +945,7 @@ foreach my $case (
 works('after all this', $_) foreach @all;
 is(descriptors(), $descriptors, 'no descriptor is left open');
 note('memory has grown by ' . (memory() - $memory) . ' kB');
-cmp_ok(memory() - $memory, '<', 8192, 'memory has hardly grown');
+cmp_ok(memory() - $memory, '<', 8192, 'all the faults cost less than 8 MB of memory');
 
 # What was new the first time is not so the hundredth time: libraries and caches
 # are loaded, and whatever still grows is lost.
@@ -970,8 +970,8 @@ foreach my $round (1 .. 20)
 	$memory = memory() if $round == 5;
 }
 note('memory has grown by ' . (memory() - $memory) . ' kB in the last rounds');
-cmp_ok(memory() - $memory, '<', 512, 'memory does not grow any more');
-is(descriptors(), $descriptors, 'still no descriptor is left open');
+cmp_ok(memory() - $memory, '<', 512, 'memory does not grow after the fifth round of faults');
+is(descriptors(), $descriptors, 'repeated faults leave no descriptor open');
 unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|was terminated by signal/,
 	'no backend crashed');
 

@@ -339,11 +339,11 @@ sub check_tokens
 			push @orphans, "$id ($token{$id}{name})";
 		}
 	}
-	is(join(', ', @vanished), '', 'what was committed is there');
-	is(join(', ', @orphans), '', 'nothing else is there, but for what the log names');
+	is(join(', ', @vanished), '', 'GitLab has each token that was committed');
+	is(join(', ', @orphans), '', 'GitLab has no other token, but for those that the log names');
 	is(join(', ', grep { !$token{$_} || $token{$_}{token} ne $secret{$_} } sort keys %secret),
 		'', 'each stored secret is its token\'s');
-	cmp_ok(scalar keys %live, '>', 0, 'tokens are left');
+	cmp_ok(scalar keys %live, '>', 0, 'the load leaves tokens that are active');
 	note scalar(keys %token), ' tokens created, ', scalar(@active), ' active, ',
 	  scalar(keys %live), ' by the journal; left by lost answers: ',
 	  $accounted{answer} // 0, ', by revocations that failed: ', $accounted{revocation} // 0;

@@ -398,8 +398,8 @@ sub test_budget
 			last if @wrong > 10;
 		}
 		ok(!@wrong, "$name: rows are complete, or the error is a lack of memory, however little there is") or diag(join "\n", @wrong);
-		cmp_ok($failed // 0, '>', 5, "$name: there can be too little memory");
-		ok($worked, "$name: there can be enough memory");
+		cmp_ok($failed // 0, '>', 5, "$name: some limits leave too little memory");
+		ok($worked, "$name: some limits leave enough memory");
 	}
 	is(($session->query('SELECT count(*) FROM tokens'))[0], '2', 'the session goes on after there was too little memory');
 	return;

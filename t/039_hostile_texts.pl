@@ -450,7 +450,7 @@ sub test_places
 			my $said = said($sql, @script);
 			my $log = decode_utf8(slurp_file($node->logfile, $offset));
 
-			like("$said$log", $says, "$name is there") if $kind eq 'a plain text';
+			like("$said$log", $says, "$name is said") if $kind eq 'a plain text';
 			unlike($said, $hidden, "$name shows a client nothing hostile of $kind");
 			unlike($log, $hidden, "$name shows nothing hostile of $kind in the log");
 			unlike(join("\n", grep { !/GitLab request: / } split /\n/, "$said$log"), qr/A{2000}/, "$name cuts $kind");

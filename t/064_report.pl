@@ -381,7 +381,7 @@ sub test_appearance
 		cmp_ok($seen->{share}{$card}, '>', 0.4, "$scheme: the background is as it should be");
 		cmp_ok($seen->{share}{$card}, '<', 0.95, "$scheme: the picture has more than the background");
 		cmp_ok($seen->{share}{$_} // 0, '>', 0.0001, "$scheme: there are bars of the colour $_") foreach @bars;
-		cmp_ok($seen->{colours}, '>', 100, "$scheme: there is text");
+		cmp_ok($seen->{colours}, '>', 100, "$scheme: the picture has the colours of text");
 	}
 
 	foreach my $width (320, 390, 768, 1280)

@@ -224,7 +224,7 @@ sub test_options
 		error(q{IMPORT FOREIGN SCHEMA gitlab FROM SERVER gitlab INTO public OPTIONS (no_such_option '')}),
 		qr/IMPORT FOREIGN SCHEMA takes no options/, 'IMPORT FOREIGN SCHEMA takes no options');
 	like(error(q{CREATE SERVER nobody FOREIGN DATA WRAPPER gitlab_pat_fdw}),
-		qr/option "url" is required/, 'url is required');
+		qr/option "url" is required/, 'CREATE SERVER without the option "url" is refused');
 	is($documented{Servers}{url}{default}, 'required', 'url is documented as required');
 	return;
 }
@@ -471,7 +471,7 @@ sub test_columns
 		$sections{$1} = $section
 		  while $section->{text} =~ /^`resource '(\w+)'`; IMPORT FOREIGN SCHEMA names the table\s+`(\w+)`/gm;
 	}
-	cmp_ok(scalar keys %resources, '>=', 16, 'resources');
+	cmp_ok(scalar keys %resources, '>=', 16, 'the reference has sections for 16 resources or more');
 	is(join(', ', sort keys %sections), join(', ', sort keys %resources),
 		'all resources are documented');
 	is( query(q{SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class WHERE relkind = 'f'}),
@@ -623,7 +623,7 @@ sub test_settings
 
 		push @actual, join ' ', $name, $default, $who{$context}, $min ne '' ? "$min to $max" : ();
 	}
-	cmp_ok(scalar @actual, '>=', 3, 'settings');
+	cmp_ok(scalar @actual, '>=', 3, 'the extension has three settings or more');
 	is(join("\n", sort @documented), join("\n", sort @actual),
 		'all settings are documented, with default, context and range');
 	my $settings = $reference->section('Settings')->{text};

@@ -70,7 +70,7 @@
 
 /*
  * Since 17 a WaitEventSet belongs to a resource owner, which closes its
- * descriptors after an error; before, it lived in a memory context and an
+ * descriptors after an error.  Before, it lived in a memory context, and an
  * error leaked them.
  */
 static inline WaitEventSet *

@@ -4,8 +4,9 @@
  *	  Who changes what: the words of the audit trail.
  *
  * The lines of gitlab_pat_fdw.log_changes are also written where nothing may be
- * allocated.  So their parts are made when a change is entered, in the current
- * memory context.  Names are GitLab's, and may be cut; no secret is among them.
+ * allocated.  The parts of a line are therefore made when a change is entered,
+ * in the current memory context.  Names are GitLab's, and may be cut; no secret
+ * is among them.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

@@ -4,9 +4,9 @@
  *	  Which project or group is meant: by its number or by its path.
  *
  * GitLab takes either, and paths in any case.  Two names of one container must not
- * be two containers to a transaction.  So each has one name that the queue knows
- * it by.  GitLab is asked only if the transaction uses numbers and paths side by
- * side.
+ * be two containers to a transaction.  Each container therefore has one name that
+ * the queue knows it by.  GitLab is asked only if the transaction uses numbers and
+ * paths side by side.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

@@ -21,8 +21,8 @@
 #define MAX_KNOWN 10000
 
 /*
- * A token that was created this long before a list was asked for is older, even if the
- * clocks of GitLab's machines differ, or were set back a bit.
+ * A token that was created this long before a list was asked for is older than the
+ * list.  The clocks of GitLab's machines may differ, or be set back a bit.
  */
 #define CLOCK_MARGIN (60 * USECS_PER_SEC)
 
@@ -335,9 +335,10 @@ is_about_to_expire(JsonRecord *record)
 }
 
 /*
- * Looks up what the session knows of a token: false if not its kind.  A token
- * that is active now, and had been created when its owner's list was asked for, was in
- * that list if it is an impersonation token: what was revoked or has expired stays so.
+ * Looks up what the session knows of a token: false if not its kind.  A token may be
+ * active now, and have been created when its owner's list was asked for.  An
+ * impersonation token like that was in the list: what was revoked or has expired stays
+ * so.
  */
 static bool
 recall(const RemoteChange *change, int64 id, int64 owner_id, JsonRecord *record,

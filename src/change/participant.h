@@ -123,9 +123,10 @@ struct Participant
 								int ninserts);
 
 	/*
-	 * What scans see: whether anything reads otherwise than GitLab shows it;
-	 * a record as the scan sees it, or NULL; and the next one that GitLab
-	 * does not have yet, or NULL.  With rewind, the scan starts again.
+	 * What scans see: whether anything reads otherwise than GitLab shows it,
+	 * a record as the scan sees it, and the next one that GitLab does not
+	 * have yet.  The last two may be NULL.  With rewind, the scan starts
+	 * again.
 	 */
 	bool		(*differs) (const ChangeScan *scan);
 	JsonRecord *(*view) (ChangeScan *scan, JsonRecord *record, bool *revoked);

@@ -100,7 +100,7 @@ next_revocation(Batch *batch, ApiCall **call)
  * Whether GitLab refuses the secret of a token that DELETE asked for by its
  * secret.  Such a secret works no longer, for a 401 that is JSON is GitLab's.
  * The secret of a token that the transaction created is tried only after
- * another credential was refused: there a second 401 may be about both, and the
+ * another credential was refused.  A second 401 may be about both, and the
  * token stays a debt.
  */
 static bool
@@ -260,8 +260,8 @@ share_message(const Debt *a, const Debt *b)
 
 /*
  * Warns of tokens that should be revoked and are not, and says how to make up
- * for it: a message for each connection, table and outcome, or more if there are
- * many.
+ * for it.  Each connection, table and outcome has one message, or more if there
+ * are many tokens.
  */
 static void
 warn_unpaid(DebtTest is_unpaid, const char *why_not, bool meant)
@@ -544,9 +544,9 @@ move_debt(Debt *debt, Connection *connection)
 }
 
 /*
- * All that is owed is paid with the credential that the user mapping has now: what
- * another session has rotated is dead, and after the commit nothing can be looked
- * up any more.
+ * All that is owed is paid with the credential that the user mapping has now.  A
+ * credential that another session has rotated is dead, and after the commit
+ * nothing can be looked up any more.
  */
 static void
 refresh_connections(void)

@@ -3,9 +3,9 @@
  * queue.h
  *	  The queue of what is written to GitLab at commit.
  *
- * The queue has two sides: objects, each with its own writes, for scans to look
- * at; and all writes in the order in which they were issued, for the commit.
- * Objects are found by their siblings, those with the same key.
+ * The queue has two sides.  Scans look at objects, each with its own writes.
+ * The commit takes all writes in the order in which they were issued.  Objects
+ * are found by their siblings, those with the same key.
  *
  * variables.c says what statements do, writing.c what the commit does, and undo.c
  * what a rollback does.  Which objects these are is the resource's business: here

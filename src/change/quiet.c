@@ -67,8 +67,8 @@ reduce_to_ascii(char *string)
 
 /*
  * Says something.  A character that the client's encoding lacks would raise an
- * error, so then nothing but ASCII is said; and if the level's name, which is
- * translated, is not ASCII, only the server's log is told.
+ * error, so that a client with another encoding is told ASCII only.  If the
+ * translated name of the level is not ASCII, only the server's log is told.
  */
 static void
 say(int elevel, int sqlstate, Announcement *announcement)

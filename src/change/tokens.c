@@ -564,8 +564,8 @@ check_replaceable(const RemoteChange *change, int64 id, JsonRecord *record)
 
 /*
  * The order for a token like the old one, with another expiry.  Where GitLab
- * makes a user for each token, an administrator can give the same one a second
- * token; to others GitLab gives a token with another user.
+ * makes a user for each token, an administrator can give that user a second
+ * token.  Others get a token with another user.
  */
 static Replacement
 order_replacement(RemoteChange *change, TokenPlace *place, int64 id,

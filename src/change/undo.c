@@ -4,8 +4,8 @@
  *	  Restoring what writes have changed.  Raises nothing above WARNING.
  *
  * An attempt to write that was sent and not answered may take effect yet, even
- * after it was repeated and undone.  So after a rollback that had to undo such a
- * write, it is not known what an object holds.
+ * after it was repeated and undone.  After a rollback that had to undo such a
+ * write, nobody knows what the object holds.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -39,9 +39,8 @@ undo_is_needed(void)
 }
 
 /*
- * Whether what a write was undone to is sure to stay: not if an attempt of it,
- * or of one that came after it, was never answered, and so may still be carried
- * out.
+ * Whether what a write was undone to is sure to stay.  An attempt of the write,
+ * or of a later one, that was never answered may still be carried out.
  */
 static bool
 is_settled(const QueuedWrite *write)

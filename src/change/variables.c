@@ -318,8 +318,9 @@ next_container(const ChangeScan *scan, const QueuedObject *object, int from)
 }
 
 /*
- * Shows an object that GitLab has not, in each container that the scan names: once,
- * or twice if it names it by number and by path, as GitLab shows the others.
+ * Shows an object that GitLab does not have, in each container that the scan
+ * names.  A scan that names the container by number and by path gets it twice, as
+ * GitLab shows the others.
  */
 static JsonRecord *
 show_rest(ChangeScan *scan, QueuedObject *object)

@@ -5,10 +5,10 @@
  *
  * The executor takes a row from the plan below an UPDATE, has it changed, and takes
  * the next one.  The tokens would be created one after the other, each after a look at
- * the old one.  Between the executor and that plan stands therefore a function that
- * reads the plan to its end the first time that it is asked, as a Sort would, and has
- * the rows changed several at a time.  Then it hands out what it has read, and the
- * executor's call for each row finds the change done.
+ * the old one.  Therefore a function stands between the executor and that plan.  When
+ * it is first asked, it reads the plan to its end, as a Sort would, and has the rows
+ * changed several at a time.  Then it hands out what it has read, and the executor's
+ * call for each row finds the change done.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -134,9 +134,9 @@ next_row(PlanState *subplan)
 }
 
 /*
- * Whether an UPDATE may read its rows to the end first: not if a BEFORE ROW
- * trigger may skip some, or look at the table meanwhile, nor if rows of several
- * tables come mixed.
+ * Whether an UPDATE may read its rows to the end first.  It may not if a BEFORE
+ * ROW trigger may skip rows or look at the table, or if rows of several tables
+ * come mixed.
  */
 bool
 ahead_is_possible(ModifyTableState *mtstate, ResultRelInfo *rinfo,

@@ -5,8 +5,8 @@
  *
  * Each scan sends its first request when the Append asks for its first row.  The
  * Append would wait for descriptors, and libcurl opens and closes these as it likes.
- * So no descriptor is given to it: while it collects them, the requests of all of its
- * scans of GitLab are waited for, until one of them has a row.
+ * Therefore the Append gets no descriptor.  While it collects them, this module waits
+ * for the requests of all of its scans of GitLab, until one of them has a row.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

@@ -4,10 +4,10 @@
  *	  Users that a nested loop asks for one by one.
  *
  * The planner knows little of how many there will be, or how many GitLab has.  A scan
- * that is started again for each row of another table therefore asks for nobody twice,
- * and for no more single users than the list of all has pages: then it reads the list.
- * So it takes at most twice the requests that the better plan would have taken, and one
- * to learn how long the list is.
+ * that is started again for each row of another table therefore asks for nobody twice.
+ * It asks for no more single users than the list of all has pages, and then reads the
+ * list.  So it takes at most twice the requests that the better plan would have taken,
+ * and one to learn how long the list is.
  *
  * Callers who are no administrators get the list: GitLab allows them but 300 lookups in
  * ten minutes, and shows them there some users, and more of each, than in the list.

@@ -139,8 +139,8 @@ explain_exactness(const GitLabScan *scan, const FilterRequest *request,
 }
 
 /*
- * The request, as far as it is known before the scan begins: for an instance whose
- * time zone is UTC, unless this session has seen that it is another one.
+ * The request, as far as it is known before the scan begins.  The time zone of the
+ * instance is taken for UTC, unless this session has seen another one.
  */
 static FilterRequest *
 request_to_explain(GitLabScan *scan, ForeignScan *fsplan, ExplainState *es)
@@ -273,9 +273,9 @@ explain_changes(ApiClient *client, ExplainState *es)
 }
 
 /*
- * Shows what a scan that changes what it reads asks GitLab for and changes
- * there, and with ANALYZE how many changes it has sent and how many it has left
- * to the end of the transaction.
+ * Shows what a scan that changes what it reads asks GitLab for, and what it
+ * changes there.  ANALYZE adds how many changes it has sent, and how many wait
+ * for the end of the transaction.
  */
 void
 gitlab_ExplainDirectModify(ForeignScanState *node, ExplainState *es)
@@ -294,8 +294,8 @@ gitlab_ExplainDirectModify(ForeignScanState *node, ExplainState *es)
 }
 
 /*
- * Shows what a statement changes in GitLab, and with ANALYZE how many of these
- * requests it has sent and how many it has left to the end of the transaction.
+ * Shows what a statement changes in GitLab.  ANALYZE adds how many of these
+ * requests it has sent, and how many wait for the end of the transaction.
  */
 void
 gitlab_ExplainForeignModify(ModifyTableState *mtstate, ResultRelInfo *rinfo,

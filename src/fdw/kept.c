@@ -5,7 +5,7 @@
  *
  * GitLab has no lookup of a single token of a service account.  A nested loop
  * starts the scan again for each row of another table, and several of these rows
- * may name the same account: its list is read once, and kept as far as work_mem
+ * may name one account.  Its list is read once, and kept as far as work_mem
  * allows.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers

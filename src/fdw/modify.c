@@ -414,8 +414,8 @@ gitlab_ExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 
 /*
  * How many rows of INSERT and COPY come at a time.  Several only where an AFTER ROW
- * trigger takes the secrets: with RETURNING, and before a BEFORE ROW trigger that may
- * look at the table, the executor wants each row by itself.
+ * trigger takes the secrets.  With RETURNING, and before a BEFORE ROW trigger that
+ * may look at the table, the executor wants each row by itself.
  */
 int
 gitlab_GetForeignModifyBatchSize(ResultRelInfo *rinfo)

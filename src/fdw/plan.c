@@ -37,9 +37,9 @@
 
 /*
  * Of a path that GitLab can't be asked for.  The planner needs one that depends
- * on no other table, and is told by this to take any other: even one that the
- * user has turned off, which costs 1e10 or, since PostgreSQL 18, counts as a
- * disabled node.
+ * on no other table.  This cost tells it to take any other, even one that the
+ * user has turned off.  Such a path costs 1e10 or, since PostgreSQL 18, counts
+ * as a disabled node.
  */
 #define IMPOSSIBLE_COST 1.0e13
 #define IMPOSSIBLE_DISABLED_NODES 1000
@@ -91,10 +91,10 @@ is_limited(PlannerInfo *root, RelOptInfo *rel)
 }
 
 /*
- * The order of the query that GitLab delivers; ORDER_NONE if it doesn't.  In an order
- * in which new tokens come first, or between others, only a LIMIT makes up for what a
- * list risks that is read while tokens are created.  GitLab's order of creation may
- * leave ties open: one page has no others to agree with.
+ * The order of the query that GitLab delivers; ORDER_NONE if it doesn't.  A list in
+ * which new tokens come first, or between others, may change while it is read.  Only
+ * a LIMIT makes up for that risk.  GitLab's order of creation may leave ties open:
+ * one page has no others to agree with.
  */
 static ScanOrder
 deliverable_order(PlannerInfo *root, RelOptInfo *rel)

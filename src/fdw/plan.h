@@ -36,11 +36,11 @@ typedef enum ScanOrder
 } ScanOrder;
 
 /*
- * The items of a ForeignScan's fdw_private.  The conditions are triples: the
- * number of a field in the resource's descriptor, a ConditionOperator, and the
- * number of an alternative, as in Condition; each has its operand at the same
- * place in fdw_exprs.  The quals of a count are its fdw_recheck_quals, for rows that
- * it has to look at itself.
+ * The items of a ForeignScan's fdw_private.  The conditions are triples: the number
+ * of a field in the resource's descriptor, a ConditionOperator, and the number of an
+ * alternative, as in Condition.  Each has its operand at the same place in
+ * fdw_exprs.  The quals of a count are its fdw_recheck_quals, for rows that it has
+ * to look at itself.
  */
 enum ScanPrivate
 {

@@ -615,8 +615,8 @@ end_pass(GitLabScan *scan)
 
 /*
  * Tells why there is nothing to change: GitLab says the same of owners whom the
- * credential may not see as of those who are not there, and in its Admin Mode
- * that is what an administrator's API token without the scope meets.
+ * credential may not see as of those who are not there.  In its Admin Mode, an
+ * administrator's API token without the scope meets that answer.
  */
 static void
 tell_of_denial(GitLabScan *scan)
@@ -882,8 +882,8 @@ gitlab_IterateForeignScan(ForeignScanState *node)
 /*
  * Makes the tuple of a scan anew, for a statement that has waited for a row of another
  * table which was changed meanwhile.  Before 15.15, 16.11, 17.7 and 18.1, PostgreSQL
- * takes any scan without a relation of its own for one that has such a tuple, and asks
- * for the count of a subquery here.
+ * asks for the count of a subquery here.  It takes any scan without a relation of its
+ * own for one that has such a tuple.
  */
 bool
 gitlab_RecheckForeignScan(ForeignScanState *node, TupleTableSlot *slot)
@@ -935,8 +935,8 @@ scan_restart(GitLabScan *scan)
 
 /*
  * Has the scan read once more what it has read to the end.  The operands of its
- * conditions are not evaluated again: they may come from a row of another table, which
- * is gone when the plan has come to its end.
+ * conditions are not evaluated again.  They may come from a row of another table,
+ * which is gone when the plan has come to its end.
  */
 void
 scan_repeat(GitLabScan *scan)

@@ -3,7 +3,7 @@
  * target.c
  *	  The table that a statement changes, and its rows.
  *
- * What those who change rows share, one by one or together: the settings and names
+ * Rows that are changed one by one and together share this: the settings and names
  * that the participant needs, and how a row of the plan becomes a record.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers

@@ -3,9 +3,9 @@
  * updates.c
  *	  The rows of an UPDATE that are changed together.
  *
- * Whoever reads the rows adds each of them, and has all of them changed at the end:
- * the participant locks the objects, they are read again, and then they are changed
- * several at a time.
+ * Whoever reads the rows adds each of them, and has all of them changed at the
+ * end.  The participant locks the objects, reads them again, and changes several at
+ * a time.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -123,8 +123,8 @@ updates_add(UpdateSet *set, JsonRecord *record, TupleTableSlot *planned)
 
 /*
  * Reads a scan's list again, if that takes fewer requests than to look up each of its
- * rows, which the participant does with what the list does not have any more.  A scan
- * that has begun several times has listed less the last time than all in all.
+ * rows.  The participant looks up what the list does not have any more.  A scan that
+ * has begun several times has listed less the last time than all in all.
  */
 static void
 reread_list(UpdateSet *set, ForeignScanState *node)

@@ -47,8 +47,8 @@ static const char not_json[] = "The answer is not valid JSON";
 
 /*
  * What json-c may take at the same time for values of this weight, in a text of so
- * many bytes: an object that grows is there twice for a while, and so is the buffer of
- * the string under way.
+ * many bytes.  An object that grows is there twice for a while, and so is the buffer
+ * of a string.
  */
 static size_t
 reserved(size_t weight, size_t length)
@@ -153,10 +153,10 @@ measure(const char *text, size_t length, size_t begin, size_t enough,
 /*
  * Parses the value that a text begins with, and says where that ends.
  *
- * Before its version 0.17, json-c goes on after a failing allocation: it leaves out
- * a member, or crashes at the next use of a key that it could not copy.  So all that
- * it may take is allocated beforehand, and given back at once.  What it leaves out
- * all the same, errno tells of.
+ * Before its version 0.17, json-c goes on after a failing allocation.  It leaves out
+ * a member, or crashes at the next use of a key that it could not copy.  All that
+ * json-c may take is therefore allocated beforehand, and given back at once.  What
+ * it leaves out all the same, errno tells of.
  */
 static JsonRecord *
 parse_value(const char *text, size_t length, size_t weight, size_t *end,

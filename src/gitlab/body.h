@@ -3,10 +3,10 @@
  * body.h
  *	  The JSON in an answer's body, within bounds.
  *
- * json-c does the parsing.  What this module adds are bounds: on depth, on the size
- * of an object, and on the memory that json-c would take, which can be three
- * hundred times what the text takes.  A list is read element by element, so that
- * the reader can look at interrupts in between.
+ * json-c does the parsing.  This module adds bounds on depth, on the size of an
+ * object, and on the memory that json-c would take.  json-c can take three hundred
+ * times what the text takes.  A list is read element by element, so that the reader
+ * can look at interrupts in between.
  *
  * Nothing in here raises an error; all memory is malloc'ed.
  *

@@ -29,7 +29,7 @@
 /*
  * The first back-off in ms, how many times as long each one after it is, and the
  * longest.  What fails by chance succeeds when it is tried again, and all else may
- * wait for it, so the first ones are short; all together, they last out a restart.
+ * wait for it: the first waits are short.  Together, they last out a restart.
  */
 #define BACK_OFF_MS 100
 #define BACK_OFF_GROWTH 4
@@ -255,8 +255,9 @@ next_attempt(ApiCall *call)
 	int64		wait;
 
 	/*
-	 * A cursor may have slept for so long that the server gave up.  That is
-	 * no fault of the server's, so it doesn't count as a retry.
+	 * A cursor may have slept for so long that the server gave up.  A
+	 * connection that died in a cursor's sleep is no fault of the server's,
+	 * and its repetition does not count as a retry.
 	 */
 	if (exchange->slept && call->repeatable && !call->woken &&
 		(exchange->failure == HTTP_LOST ||

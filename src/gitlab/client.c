@@ -428,8 +428,8 @@ api_own_user_id(ApiClient *client)
 #define IMPOSSIBLE_USER "0"
 
 /*
- * Asks GitLab whether the credential sees the tokens of all users, as that of an
- * administrator does, unless Admin Mode is on and the scope for it is missing.
+ * Asks GitLab whether the credential sees the tokens of all users.  An
+ * administrator's does, unless Admin Mode is on and the scope for it is missing.
  */
 bool
 api_sees_all(ApiClient *client)

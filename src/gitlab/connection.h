@@ -6,7 +6,7 @@
  * A connection is a server seen with one credential: settings that never
  * change, and the HTTP client made from them.  The pool finds a connection by
  * its user mapping.  When the mapping, the server or the token's file changes,
- * the connection becomes stale: the pool hands it out no longer, and frees it
+ * the connection becomes stale.  The pool hands it out no longer, and frees it
  * with its last reference.  Whoever holds a reference needs no catalogs, so a
  * rollback can use the connection.
  *

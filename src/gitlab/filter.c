@@ -30,8 +30,8 @@
 #define MAX_SEARCH_SIZE 1000
 
 /*
- * So many texts are asked for one by one.  A list has up to 100 rows a page: with more
- * texts, it may take fewer requests.
+ * The most texts that are asked for one by one.  A list has up to 100 rows a page:
+ * with more texts, it may take fewer requests.
  */
 #define MAX_ONE_BY_ONE 100
 

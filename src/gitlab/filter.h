@@ -3,11 +3,11 @@
  * filter.h
  *	  Conditions on rows, and the parameters that ask GitLab for them.
  *
- * The planner makes conditions of those quals that GitLab knows a parameter
- * for (pushdown.c).  Their operands are known when a scan begins; then they
- * become a request.  Whatever is sent only has to select a superset of the
- * rows, for all quals are checked again; whether it selects just these rows
- * matters to count(*) and to the size of pages only.
+ * The planner makes conditions of those quals that GitLab knows a parameter for
+ * (pushdown.c).  Their operands are known when a scan begins; then they become
+ * a request.  Whatever is sent only has to select a superset of the rows, for
+ * all quals are checked again.  Whether it selects exactly these rows matters
+ * to count(*) and to the size of pages only.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

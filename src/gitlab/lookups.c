@@ -3,9 +3,9 @@
  * lookups.c
  *	  Reading GitLab's objects one by one, by their ids or names.
  *
- * Each lookup is a step.  GitLab's answers do not always tell that an object is
- * not there from that its container is not, nor which of several with the same
- * key was meant: then a list is read instead.
+ * Each lookup is a step.  Some answers of GitLab do not tell a missing object
+ * from a missing container, or which of several objects with one key was
+ * meant.  Then a list is read instead.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -159,10 +159,9 @@ lookups_awaited(Lookups *lookups)
 
 /*
  * Whether a list shows what a lookup has brought.  GitLab's lists of tokens
- * leave out the impersonation tokens of whoever asks and is no administrator,
- * while it shows each of them by id, and nothing in it says what it is.  A
- * table is what its list shows: a list of what was created at that moment
- * tells.
+ * leave out the impersonation tokens of a caller who is no administrator.  It
+ * shows each of them by id, and nothing in it says what it is.  A table is what
+ * its list shows: a list of what was created at that moment tells.
  */
 static bool
 is_listed(Lookups *lookups, JsonRecord *record)
@@ -255,10 +254,9 @@ take_object(Lookups *lookups, ApiCall *call, const ApiTarget *target)
 }
 
 /*
- * Lists all that there is with the key of a lookup, in its place: because more
- * than one object has it; or because none has, which GitLab also says when what
- * it should be in is not there, and too much depends on it to take it at its
- * word.
+ * Lists all objects with the key of a lookup, in its place: more than one
+ * object has the key, or none has.  GitLab also says that there is none where
+ * the container is missing, and too much depends on the difference.
  */
 static void
 list_instead(Lookups *lookups, const ApiTarget *target)

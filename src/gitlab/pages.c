@@ -7,11 +7,11 @@
  * is asked for, up to `concurrency` steps are under way at a time.  Their records
  * are delivered in the order of the steps.
  *
- * A listing by offsets is read while others create, use and revoke objects.  No id
- * is delivered twice.  Pages after the first are limited to what had been created when
- * that was answered; what was created within that second is asked for apart, by `late`.
- * When rows leave the selection or enter it, later ones slide to other pages; then the
- * total changes, and the listing is read again for what slid past.
+ * A listing by offsets is read while others create, use and revoke objects.  No id is
+ * delivered twice.  Pages after the first are limited to what had been created when
+ * that was answered; what was created within that second is asked for apart, by
+ * `late`.  When rows leave the selection or enter it, later ones slide to other pages.
+ * Then the total changes, and the listing is read again for what slid past.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

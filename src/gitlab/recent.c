@@ -16,8 +16,8 @@
 #include "utils/memutils.h"
 
 /*
- * How long an answer is good, in s: long enough for the requests that rotate a token,
- * and hardly longer than a commit would take that reads all objects before it writes.
+ * How long an answer is good, in s: long enough for the requests that rotate a
+ * token.  A commit that reads all objects before it writes would hardly take less.
  */
 #define LIFETIME 5
 

@@ -40,9 +40,9 @@ is_unseen(pg_wchar c)
 }
 
 /*
- * Leaves valid UTF-8 whose characters are all seen.  What is between lines and
- * words becomes a blank, and other characters that are not seen go without a trace,
- * for they may split a secret; a byte that is none of UTF-8 becomes a question mark.
+ * Leaves valid UTF-8 whose characters are all seen.  What is between lines and words
+ * becomes a blank.  Other characters that are not seen go without a trace, for they
+ * may split a secret.  A byte that is none of UTF-8 becomes a question mark.
  */
 void
 text_leave_seen(char *text)
@@ -187,9 +187,9 @@ clean_utf8(char *text, size_t max_bytes, const Secrets *secrets)
 
 /*
  * Makes text in UTF-8 fit for a message, in its place: without secrets and what is
- * not seen, of max_bytes at the most, and in the database's encoding.  Of what is
- * not ASCII, encodings other than UTF-8 get question marks, for to convert it takes
- * the catalogs.
+ * not seen.  The text has max_bytes at the most, and the database's encoding.  Of
+ * what is not ASCII, encodings other than UTF-8 get question marks, for to convert
+ * it takes the catalogs.
  */
 void
 text_clean(char *text, size_t max_bytes, const Secrets *secrets)
@@ -244,8 +244,9 @@ text_shown_name(const char *utf8, size_t max_bytes, const Secrets *secrets)
 }
 
 /*
- * A name in UTF-8 for an SQL statement in a message, palloc'ed, or NULL: it has what
- * messages do not show, and what they do show would be another name.
+ * A name in UTF-8 for an SQL statement in a message, palloc'ed.  NULL means that
+ * messages do not show all of the name, so that the statement would have another
+ * one.
  */
 char *
 text_exact_name(const char *utf8, size_t max_bytes, const Secrets *secrets)

@@ -4,9 +4,9 @@
  *	  What the totals of pages tell about rows that slid past.
  *
  * A row that belongs to the list all the time is on some page whenever one is
- * answered.  Pages are numbered; if no page brought the row, then there are two
- * neighbours of which the first was answered when the row was behind it, and the
- * second when the row was before it.  Rows only leave a list, or only enter it, so
+ * answered.  Pages are numbered.  If no page brought the row, there are two
+ * neighbours: the row was behind the first when that was answered, and before the
+ * second when that was answered.  Rows only leave a list, or only enter it, so
  * that the second of these has a lower total: this is a gap.  What may be missing
  * there is now on one of the two pages, if no more rows have moved since than a
  * page has.

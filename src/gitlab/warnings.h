@@ -4,8 +4,8 @@
  *	  The SQLSTATEs of WARNINGs.
  *
  * After a commit nothing can fail any more, and a job has no client that would
- * see a WARNING.  So each kind has an SQLSTATE of its own, for rules on the
- * server's log; doc/reference.md says what they are.  The SQL standard leaves
+ * see a WARNING.  Each kind of warning has an SQLSTATE of its own, for rules on
+ * the server's log; doc/reference.md lists them.  The SQL standard leaves
  * subclasses that begin with I to Z to implementations.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers

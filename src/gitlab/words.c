@@ -307,8 +307,8 @@ is_new_bot_token(const ApiCall *call)
 
 /*
  * The id of the project that GitLab redirects to because the request has its former
- * path, as it stands in the URL; its length is 0 if that is not what an answer says.
- * A redirect to another host or protocol names the project as the request does.
+ * path, as it stands in the URL.  The length is 0 if an answer does not say that.  A
+ * redirect to another host or protocol names the project as the request does.
  */
 static const char *
 redirected_project(const ApiCall *call, size_t *length)

@@ -3,11 +3,11 @@
  * engine.c
  *	  Interruptible HTTP exchanges: libcurl under PostgreSQL's event loop.
  *
- * libcurl's multi-socket interface tells us which sockets it waits for and
- * when it wants to be called next; PostgreSQL's WaitEventSet does the waiting,
- * together with the process latch and the postmaster's death.  So a request
- * waits as any backend code does: it answers to cancel and terminate, absorbs
- * procsignal barriers, and ends with the postmaster.
+ * libcurl's multi-socket interface tells us which sockets it waits for and when
+ * it wants to be called next; PostgreSQL's WaitEventSet does the waiting,
+ * together with the process latch and the postmaster's death.  A request
+ * therefore waits as any backend code does: it answers to cancel and terminate,
+ * absorbs procsignal barriers, and ends with the postmaster.
  *
  * Two rules keep libcurl and PostgreSQL's longjmp apart.  No callback that
  * libcurl calls may raise an error: callbacks note what is wrong in the
@@ -16,7 +16,7 @@
  * ends a call of libcurl that goes on and on.
  *
  * Deadlines are kept here and not by libcurl, because they must only run while
- * an exchange is driven: a look-ahead request of a cursor may lie still for
+ * an exchange is driven.  A look-ahead request of a cursor may lie still for
  * hours between two FETCHes.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
@@ -914,9 +914,9 @@ http_start(HttpExchange *exchange)
 }
 
 /*
- * Whatever is under way is the last attempt: what waits for another one is
- * finished as it stands, and so is an attempt of which nothing has gone out that
- * could be carried out.
+ * Whatever is under way is the last attempt.  An exchange that waits for another
+ * attempt is finished as it stands, and so is an attempt of which nothing has
+ * gone out that could be carried out.
  */
 void
 http_last_attempt(HttpExchange *exchange)

@@ -4,11 +4,11 @@
  *	  Interruptible HTTP exchanges: libcurl under PostgreSQL's event loop.
  *
  * A client is what exchanges with one server have in common: settings, open
- * connections and one libcurl multi handle.  An exchange is one request and
- * its answer, through as many attempts as its policy asks for.  Waiting comes
- * in two forms: http_wait() answers to interrupts as any backend code does;
- * http_wait_quietly() raises nothing and allocates nothing from PostgreSQL,
- * and may therefore be used after a commit and during a rollback.
+ * connections and one libcurl multi handle.  An exchange is one request and its
+ * answer, through as many attempts as its policy asks for.  Waiting comes in
+ * two forms.  http_wait() answers to interrupts as any backend code does.
+ * http_wait_quietly() raises nothing and allocates nothing from PostgreSQL, so
+ * that commits and rollbacks can use it.
  *
  * This module knows nothing of GitLab, of JSON or of relations.
  *

@@ -218,9 +218,9 @@ http_header(HttpExchange *exchange, const char *name)
 
 /*
  * The value of a query parameter of the URL that the last answer links to with
- * this relation (RFC 8288), palloc'ed; empty if the URL has none that can be
- * read, and NULL if there is no such link.  Only the parameter is taken: the URL
- * itself may name another host.
+ * this relation (RFC 8288), palloc'ed.  The result is empty if the URL has none
+ * that can be read, and NULL without such a link.  Only the parameter is taken:
+ * the URL itself may name another host.
  */
 char *
 http_link_parameter(HttpExchange *exchange, const char *relation,

@@ -39,25 +39,25 @@
 
 /*
  * GitLab sends about 2 kB of headers; an honest proxy adds little to it.  Each
- * line counts for so much more than it has, as in HTTP/2: so a million short
- * ones end here, before libcurl's own limits, which differ between versions.
+ * line counts for so much more than it has, as in HTTP/2.  A million short
+ * lines end here, before libcurl's own limits, which differ between versions.
  */
 #define MAX_HEADER_BYTES (64 * 1024)
 #define HEADER_OVERHEAD 32
 
 /*
  * Connections idle for longer are not used again.  nginx closes them after 65
- * to 75 seconds: below that, a request seldom meets a connection that the
- * server is about to close, which for a POST would be an error.
+ * to 75 seconds.  Below that, a request seldom meets a connection that the
+ * server is about to close; a POST that does is an error.
  */
 #define MAX_IDLE_SECONDS 55L
 
 /*
- * A request that can't be repeated had better not meet a connection that the
- * server has closed meanwhile, or is about to close: it uses one that has just been
- * in use, as in a bulk load, or a new one.  libcurl counts whole seconds for each
- * connection, and versions before 8.16 round them down; so a client that has had no
- * answer for as long as that asks for a new connection.
+ * A request that can't be repeated must not meet a connection that the server has
+ * closed or is about to close.  It uses a connection that has just been in use, as
+ * in a bulk load, or a new one.  libcurl counts whole seconds for each connection,
+ * and versions before 8.16 round them down.  A client without an answer for half a
+ * second therefore asks for a new connection.
  */
 #define MAX_IDLE_SECONDS_UNREPEATABLE 1L
 #define MAX_IDLE_USECS_UNREPEATABLE 500000
@@ -74,8 +74,8 @@
 #define MAX_TURN_USECS 50000
 
 /*
- * libcurl reads a buffer at most a hundred times in one call.  So many bytes, even
- * if they are compressed well, are decoded in less time than that.
+ * libcurl reads a buffer at most a hundred times in one call.  Even if they are
+ * compressed well, so many bytes are decoded in less than MAX_TURN_USECS.
  */
 #define BUFFER_BYTES 2048L
 
@@ -279,9 +279,9 @@ on_connected(void *arg, char *local_ip, char *remote_ip, int local_port,
 
 /*
  * Hands the request's body to libcurl, once.  When a connection that is used
- * again dies before the answer, libcurl would send the request a second time
- * on another one; since there is no seek function, it can't rewind the body and
- * fails instead.  That is what keeps a POST from being carried out twice.
+ * again dies before the answer, libcurl would send the request a second time on
+ * another one.  Without a seek function it can't rewind the body, and fails
+ * instead.  The missing function keeps a POST from being carried out twice.
  */
 static size_t
 on_read(char *buffer, size_t size, size_t nitems, void *arg)
@@ -379,8 +379,8 @@ count_codings(const char *list, const char *end, const char *free)
 
 /*
  * Looks at the codings that a header announces.  One coding makes a thousand times
- * as much of what comes, and is ended by the limit on what it delivers; of two,
- * the first may deliver without end and the second nothing.
+ * as much of what comes, and the limit on what it delivers ends it.  Of two
+ * codings, the first may deliver without end and the second nothing.
  */
 static bool
 accept_codings(HttpTransfer *transfer, const char *line, size_t length)

@@ -144,8 +144,8 @@ check_parts(CURLU *u, bool proxy, bool *plain, bool *loopback)
 }
 
 /*
- * Says what is wrong with a base URL, or with a proxy's URL; and, of a good
- * one, whether it is plain http and whether its host is this machine.
+ * Says what is wrong with a base URL, or with a proxy's URL.  Of a good one it
+ * says whether it is plain http, and whether its host is this machine.
  */
 HttpUrlProblem
 http_check_url(const char *url, bool proxy, bool *plain, bool *loopback)

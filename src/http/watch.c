@@ -40,7 +40,7 @@ static volatile sig_atomic_t was_cut = false;
 
 /*
  * Cuts the connections.  To disconnect a socket throws away what it has received and
- * nobody has read; shutting it down as well makes sure of those that can't be
+ * nobody has read.  A shutdown as well makes sure of sockets that can't be
  * disconnected.  A set that is being changed is left for the next time.
  */
 static void

@@ -4,9 +4,9 @@
  *	  Ends a call of libcurl that a server keeps busy.
  *
  * libcurl's callbacks see what a server says in HTTP, and give up when it says too
- * much.  They see nothing of what the TLS library is told, which reads on as long as
- * something comes that is not for its caller, session tickets for example; and while
- * it does, no interrupt is serviced.  So a timer of the thread's CPU time watches each
+ * much.  They see nothing of what the TLS library is told.  It reads on as long as
+ * something comes that is not for its caller, session tickets for example, and no
+ * interrupt is serviced meanwhile.  So a timer of the thread's CPU time watches each
  * call, and cuts the client's connections if it takes too long.
  *
  * Only one call is watched at a time.  Where the system has no timer for a thread,
@@ -24,15 +24,15 @@
 #include "http/sockets.h"
 
 /*
- * So much CPU time a call may take, in us: several times what a callback allows a
- * transfer.
+ * The CPU time that a call may take, in us: several times what a callback allows
+ * a transfer.
  */
 #define MAX_CALL_USECS 150000
 
 /*
- * So much it may take while a connection is made.  The first handshake of a session
- * reads all certificate authorities, which takes a fast machine 25 ms, and a small one
- * many times as long: it could never connect.
+ * The CPU time that a call may take while a connection is made.  The first handshake
+ * of a session reads all certificate authorities.  Reading them takes a fast machine
+ * 25 ms, and a small one many times as long: it could never connect.
  */
 #define MAX_CONNECT_USECS 1500000
 

@@ -5,9 +5,10 @@
  *
  * What the job does is written in PL/pgSQL, in the extension's script, where an
  * administrator can read it: gitlab_pat_rotate_due_run().  This file does what
- * PL/pgSQL can't: it checks that the tables are what they are taken for, holds a
- * lock that no SQL can take and that ends with the call whatever happens, learns
- * GitLab's time, and tells whether two names mean one project or group.
+ * PL/pgSQL can't.  It checks that the tables are what they are taken for, and
+ * learns GitLab's time.  It holds a lock that no SQL can take, and that ends
+ * with the call whatever happens.  It tells whether two names mean one project
+ * or group.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

@@ -218,9 +218,9 @@ gitlab_pat_revoke_secret(PG_FUNCTION_ARGS)
  */
 
 /*
- * The mapping must be that of whoever runs the statement: neither that of the
- * owner of a SECURITY DEFINER function, nor that of the owner of a table whose
- * maintenance calls the function.
+ * The mapping must be that of whoever runs the statement.  It must not be that
+ * of the owner of a SECURITY DEFINER function, or of a table whose maintenance
+ * calls the function.
  */
 static void
 check_context(void)

@@ -19,7 +19,7 @@
 
 /*
  * Until it gets its token, a draft holds newlines, which a reader of the file
- * ignores: to have none is the worst that a crash can do to it.
+ * ignores.  The worst that a crash can do to it is to leave no token.
  */
 #define FILLER '\n'
 

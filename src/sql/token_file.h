@@ -5,7 +5,7 @@
  *
  * A token that GitLab has handed out must not be lost to a full disk.  A draft of
  * the file's size is therefore made and synced beside the file before GitLab is
- * asked; afterwards the token is written into the draft, and the draft takes the
+ * asked.  Afterwards the token is written into the draft, and the draft takes the
  * file's place.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers

@@ -25,8 +25,8 @@ PG_FUNCTION_INFO_V1(gitlab_pat_try_commit);
 /*
  * Whether this error must end the whole CALL.  A cancel and a shutdown mean the
  * caller.  After 2D000 no commit was tried.  Classes 53, 58 and XX tell that
- * the server itself is in trouble, which the next transaction would meet again;
- * but 53400 is GitLab's rate limit, or max_changes.
+ * the server itself is in trouble, which the next transaction would meet
+ * again.  The exception is 53400: GitLab's rate limit, or max_changes.
  */
 static bool
 ends_the_call(int sqlstate)

@@ -108,11 +108,12 @@ like($log, qr/glpat-sim-literal/, 'CREATE USER MAPPING shows a literal token in 
 $node->safe_psql('postgres', 'DROP USER MAPPING FOR regress_joe SERVER gitlab');
 
 
-# --- the recipes of README.md ------------------------------------------------------------
+# --- the recipes of README.md and doc/security.md ------------------------------------------------------------
 
 my $section = Document->read("$FindBin::RealBin/../README.md")->section('Creating the user mapping');
 my ($sql) = map { $_->{text} } grep { $_->{language} eq 'sql' } @{ $section->{blocks} };
-my ($shell) = map { $_->{text} } grep { $_->{language} eq 'sh' } @{ $section->{blocks} };
+my ($shell) = map { $_->{text} } grep { $_->{language} eq 'sh' }
+  @{ Document->read("$FindBin::RealBin/../doc/security.md")->section('Who can see the API token')->{blocks} };
 my $said;
 
 ($said, $log) = psql_as('regress_joe', $sql =~ s/^glpat-\.\.\.$/glpat-sim-alice/mr);

@@ -573,7 +573,7 @@ $body$;
 
 -- Writes each readable place with the value that it holds, so that GitLab refuses
 -- before a native rotation, which cannot be undone, and not after it.
-CREATE FUNCTION gitlab_pat_rotate_due_rehearse(settings jsonb, token jsonb)
+CREATE FUNCTION gitlab_pat_rotate_due_rehearse(settings jsonb, token jsonb, seen jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
 	kind text; variables text;
@@ -590,34 +590,47 @@ BEGIN
 END
 $body$;
 
--- Revokes what is left over, and commits.
-CREATE PROCEDURE gitlab_pat_rotate_due_revoke(settings jsonb, token jsonb, id bigint)
+-- Revokes what is left over.
+CREATE FUNCTION gitlab_pat_rotate_due_revoke(settings jsonb, token jsonb, id jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
+BEGIN
+	EXECUTE format('DELETE FROM %s t WHERE t.id = $2 %s %s', settings->>'tokens', settings->>'in_container',
+		CASE WHEN token->>'user_id' IS NOT NULL THEN settings->>'also_of_user' END)
+		USING token, id::bigint;
+	EXECUTE settings->>'note' USING token, id::bigint, NULL::bigint, 'revoked', 'it was left over', NULL::text;
+END
+$body$;
+
+-- Runs a part that changes GitLab, and commits.  Returns the "problem", if there is one;
+-- the token that was made, and whether one may have been made all the same; and how
+-- many requests the commit has sent, and how many of these have failed.
+CREATE PROCEDURE gitlab_pat_rotate_due_try(settings jsonb, part text, token jsonb, seen jsonb, INOUT tried jsonb)
 LANGUAGE plpgsql AS $body$
 DECLARE
+	requests bigint; errors bigint; requests_before bigint; errors_before bigint;
 	state text; message text; detail text; hint text;
+	new_id bigint; in_doubt boolean;
 	problem text;
 BEGIN
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	BEGIN
-		EXECUTE format('DELETE FROM %s t WHERE t.id = $2 %s %s', settings->>'tokens', settings->>'in_container',
-			CASE WHEN token->>'user_id' IS NOT NULL THEN settings->>'also_of_user' END)
-			USING token, id;
-		EXECUTE settings->>'note' USING token, id, NULL::bigint, 'revoked', 'it was left over', NULL::text;
+		EXECUTE settings->>part USING settings, token, seen;
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
 			detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
 		EXECUTE settings->>'words' INTO problem USING state, message, detail, hint;
 	END;
+	EXECUTE settings->>'made' INTO new_id, in_doubt;
+	EXECUTE settings->>'requests' INTO requests_before, errors_before;
 	PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
 	CALL gitlab_pat_try_commit(state, message, detail, hint);
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-	IF state IS NOT NULL THEN
+	EXECUTE settings->>'requests' INTO requests, errors;
+	IF problem IS NULL AND state IS NOT NULL THEN
 		EXECUTE settings->>'words' INTO problem USING state, message, detail, hint;
 	END IF;
-	IF problem IS NOT NULL THEN
-		RAISE WARNING USING ERRCODE = settings->>'left_over', MESSAGE = format('could not revoke token %s, which is left over', id),
-			DETAIL = problem;
-	END IF;
+	tried := jsonb_build_object('problem', problem, 'new_id', new_id, 'in_doubt', in_doubt,
+		'requests', requests - requests_before, 'errors', errors - errors_before);
 END
 $body$;
 
@@ -677,9 +690,8 @@ DECLARE
 	base bigint;
 	ending date;
 	began timestamptz;
-	requests bigint; errors bigint; requests_before bigint; errors_before bigint;
-	state text; message text; detail text; hint text;
-	in_doubt boolean;
+	tried jsonb;
+	state text; message text;
 	namesakes jsonb;
 	candidates bigint[];
 BEGIN
@@ -688,19 +700,10 @@ BEGIN
 	ending := (settings->>'today')::date + (token->>'lifetime')::integer;
 	began := (settings->>'now')::timestamptz + (clock_timestamp() - (settings->>'began')::timestamptz);
 	IF (settings->>'native')::boolean THEN
-		BEGIN
-			EXECUTE settings->>'rehearse' USING settings, token;
-		EXCEPTION WHEN OTHERS THEN
-			GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-				detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-			EXECUTE settings->>'words' INTO problem USING state, message, detail, hint;
-		END;
 		PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
-		CALL gitlab_pat_try_commit(state, message, detail, hint);
+		CALL gitlab_pat_rotate_due_try(settings, 'rehearse', token, seen, tried);
 		PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-		IF state IS NOT NULL THEN
-			EXECUTE settings->>'words' INTO problem USING state, message, detail, hint;
-		END IF;
+		problem := tried->>'problem';
 		IF problem IS NOT NULL THEN
 			EXECUTE settings->>'note' USING token, base, NULL::bigint, 'failed', problem, NULL::text;
 			COMMIT;
@@ -715,27 +718,15 @@ BEGIN
 			seen->>'reason', to_char(began AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS+00'), to_char(ending, 'YYYY-MM-DD'),
 			(SELECT string_agg(a, ',') FROM jsonb_array_elements_text(seen->'active') a)), NULL::text;
 	COMMIT;
-	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-	BEGIN
-		EXECUTE settings->>'replace' USING settings, token, seen;
-	EXCEPTION WHEN OTHERS THEN
-		GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
-			detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-		EXECUTE settings->>'words' INTO problem USING state, message, detail, hint;
-	END;
-	EXECUTE settings->>'made' INTO new_id, in_doubt;
 	-- the commit writes the variables; after a failure it revokes the new token
-	EXECUTE settings->>'requests' INTO requests_before, errors_before;
 	PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
-	CALL gitlab_pat_try_commit(state, message, detail, hint);
+	CALL gitlab_pat_rotate_due_try(settings, 'replace', token, seen, tried);
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-	EXECUTE settings->>'requests' INTO requests, errors;
-	IF problem IS NULL AND state IS NOT NULL THEN
-		EXECUTE settings->>'words' INTO problem USING state, message, detail, hint;
-	END IF;
+	problem := tried->>'problem';
+	new_id := tried->>'new_id';
 	IF problem IS NULL THEN
 		-- a write for each place, and the revocation of the old token
-		smooth := errors = errors_before AND requests - requests_before >= jsonb_array_length(token->'places')
+		smooth := tried->>'errors' = '0' AND (tried->>'requests')::bigint >= jsonb_array_length(token->'places')
 			+ CASE WHEN (settings->>'native')::boolean OR (token->>'keep_old')::interval > interval '0' THEN 0 ELSE 1 END;
 		IF seen#>'{history,left_over}' @> to_jsonb(base) THEN
 			EXECUTE settings->>'note' USING token, base, NULL::bigint, 'revoked', 'it was replaced', NULL::text;
@@ -745,7 +736,7 @@ BEGIN
 
 	-- What the attempt has created may have been left over.  After a lost answer it is the
 	-- only token that the attempt can have created, if that is there already.
-	IF new_id IS NOT NULL OR in_doubt THEN
+	IF new_id IS NOT NULL OR (tried->>'in_doubt')::boolean THEN
 		BEGIN
 			EXECUTE settings->>'namesakes' INTO namesakes USING settings, token;
 			IF new_id IS NULL THEN
@@ -783,6 +774,7 @@ DECLARE
 	dry_run boolean;
 	called text;
 	seen jsonb;
+	tried jsonb;
 	id bigint; new_id bigint;
 	problem text;
 	smooth boolean;
@@ -834,8 +826,12 @@ BEGIN
 		IF NOT (seen->>'uncertain')::boolean THEN
 			FOR id IN SELECT jsonb_array_elements_text(seen->'left_over')::bigint LOOP
 				PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
-				CALL gitlab_pat_rotate_due_revoke(settings, token, id);
+				CALL gitlab_pat_rotate_due_try(settings, 'revoke', token, to_jsonb(id), tried);
 				PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+				IF tried->>'problem' IS NOT NULL THEN
+					RAISE WARNING USING ERRCODE = settings->>'left_over', DETAIL = tried->>'problem',
+						MESSAGE = format('could not revoke token %s, which is left over', id);
+				END IF;
 			END LOOP;
 		END IF;
 		IF seen->>'reason' IS NOT NULL THEN
@@ -935,8 +931,8 @@ BEGIN
 	-- the statements that call the other parts
 	settings := settings || (SELECT jsonb_object_agg(part, format('SELECT %s.gitlab_pat_rotate_due_%s(%s)',
 			settings->>'schema', part, left('$1, $2, $3, $4', 4 * arguments - 2)))
-		FROM unnest('{candidates,history,look,places,rehearse,retired,namesakes,refuse,remedy,replace,settle,words}'::text[],
-			'{2,2,2,2,2,2,2,3,3,3,3,4}'::integer[]) AS p (part, arguments));
+		FROM unnest('{candidates,history,look,namesakes,places,refuse,rehearse,remedy,replace,retired,revoke,settle,words}'::text[],
+			'{2,2,2,2,2,3,3,3,3,2,3,3,4}'::integer[]) AS p (part, arguments));
 	settings := settings || jsonb_build_object(
 		'began', clock_timestamp(),
 		'today', ((settings->>'now')::timestamptz AT TIME ZONE 'UTC')::date,

@@ -763,7 +763,7 @@ BEGIN
 END
 $body$;
 
--- Sees to one token, and commits; with "verify", only looks once more whether every
+-- Checks and rotates one token, and commits; with "verify", only looks once more whether every
 -- place holds what it should.  Returns what came of it: "rotated", "due",
 -- "failed" with "problem", or "well"; the user; the ids that its places hold; "listed",
 -- what was asked for that is good for the owner's next token; and, of a rotation,

@@ -586,7 +586,7 @@ handshake_refused(const char *words)
 	return false;
 }
 
-/* What came of an attempt that libcurl has ended. */
+/* The outcome of an attempt that libcurl has ended. */
 HttpFailure
 transfer_failure(CURLcode code, const HttpTransfer *transfer)
 {

@@ -81,7 +81,7 @@ typedef struct Job
 	TableSettings *settings;	/* of tokens */
 	const char *container;		/* the column of tokens that names what they
 								 * are in; or NULL */
-	bool		needs_owner;	/* tokens are told apart by their owners */
+	bool		needs_owner;	/* deliveries name each token's owner */
 	bool		user_in_key;	/* tokens are looked for by their owners only */
 } Job;
 
@@ -243,8 +243,8 @@ refuse_tokens(const Job *job, const char *detail)
 }
 
 /*
- * Checks the table of tokens, and learns how a token is told: by a project or
- * group, by its owner, or both.
+ * Checks the table of tokens, and learns what names a token: a project or
+ * group, its owner, or both.
  */
 static void
 read_tokens(Job *job)
@@ -354,7 +354,7 @@ read_arguments(FunctionCallInfo fcinfo, Job *job)
 
 
 /* ----------
- * What the body is told
+ * What the body gets
  * ----------
  */
 

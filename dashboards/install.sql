@@ -400,7 +400,7 @@ COMMENT ON VIEW gitlab_dashboard.rotation_log IS 'all logs of gitlab_pat_rotate_
 CREATE VIEW gitlab_dashboard.leftovers AS
   SELECT DISTINCT ON (t.id) t.id, t.name, t.user_id, t.username, t.owner_kind, t.owner_url,
          t.expires_at, l.at AS since,
-         CASE WHEN l.old_id = t.id THEN 'replaced' ELSE 'created in vain' END AS reason
+         CASE WHEN l.old_id = t.id THEN 'replaced' ELSE 'rotation failed' END AS reason
   FROM gitlab_dashboard.tokens t
   JOIN gitlab_dashboard.rotation_log l ON (l.outcome IN ('rotated', 'left over') AND l.old_id = t.id)
     OR (l.outcome = 'failed' AND l.new_id = t.id)
@@ -426,7 +426,7 @@ CREATE VIEW gitlab_dashboard.rotations AS
                > coalesce(max(at) FILTER (WHERE outcome IN ('rotated', 'well')), '-infinity'), false) AS is_failing
     FROM gitlab_dashboard.rotation_log GROUP BY log, token_container, owner, token_name) r;
 COMMENT ON VIEW gitlab_dashboard.leftovers
-IS 'active tokens that rotations have replaced or created in vain, and that nobody has revoked';
+IS 'active tokens that rotations have replaced, or that failed rotations have created, and that nobody has revoked';
 COMMENT ON COLUMN gitlab_dashboard.rotations.failure IS 'why a failing rotation has failed, from the log';
 COMMENT ON VIEW gitlab_dashboard.rotations
 IS 'tokens that gitlab_pat_rotate_due() delivers, and whether it has failed within two days and they were neither delivered nor found well since';

@@ -1,4 +1,4 @@
--- gitlab_pat_try_commit(): a commit that fails is told, and not raised.
+-- gitlab_pat_try_commit(): it returns the error of a commit that fails.
 \i sql/include/setup.sql
 \pset null '(null)'
 \set VERBOSITY terse
@@ -68,7 +68,7 @@ BEGIN
 END
 $$;
 
--- What GitLab refuses at commit is told, hint included, and leaves nothing.
+-- The procedure returns what GitLab refuses at commit, hint included; nothing stays.
 \! test/gitlab_sim/simctl fault PUT variables/CONFIG status status=403
 DO $$
 DECLARE

@@ -719,10 +719,10 @@ $sim->fault('POST', 'users/2/personal', 'stall', seconds => 0.2);
 my $first = Session->open($node, verbosity => 'default');
 $first->send($call);
 $sim->wait_for('POST', 'users/2/personal');
-like(run_job(), qr/ERROR:  55P03: another session is rotating by "token_deliveries"/, 'one at a time: the second session is refused');
-unlike(said_later($first), qr/ERROR/, 'one at a time: the first is not disturbed');
+like(run_job(), qr/ERROR:  55P03: another session is rotating by "token_deliveries"/, 'a second session that rotates by the same table is refused');
+unlike(said_later($first), qr/ERROR/, 'the session that rotates by the table goes on without an error');
 $first->close;
-is(outcomes(), '10 rotated', 'one at a time: the first makes all deliveries');
+is(outcomes(), '10 rotated', 'the session that rotates by the table makes all deliveries');
 
 # A token that another session is just rotating is judged when that has ended.
 foreach my $end (qw(COMMIT ROLLBACK))

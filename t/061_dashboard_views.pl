@@ -311,7 +311,7 @@ sub test_leftovers
 		CREATE TABLE "Log" (at timestamptz, owner text, token_name text, old_id bigint, new_id bigint,
 			outcome text, message text);
 		INSERT INTO "Log" SELECT now() - interval '1 day', 'alice', 'any', old_id, new_id, outcome
-			-- still active; revoked; created in vain; later in place; not begun
+			-- still active; revoked; created by a failed rotation; later in place; not begun
 			FROM (VALUES (2, 900, 'rotated'), (6, 901, 'rotated'), (NULL, 3, 'failed'), (NULL, 4, 'failed'),
 				(8, NULL, 'due')) v (old_id, new_id, outcome);
 		INSERT INTO "Log" VALUES (now(), 'alice', 'any', 902, 4, 'rotated');};
@@ -322,7 +322,7 @@ sub test_leftovers
 	sql('ALTER TABLE gitlab_dashboard.history RENAME owner_inactive TO owner_dead');
 	my $days = sql('SELECT count(*) FROM gitlab_dashboard.history');
 	run_script($node, 'dashboards/install.sql', rotations => '"Log"');
-	is(sql($leftovers), "2|alice|replaced\n3|alice|created in vain", 'the log says which tokens are left over');
+	is(sql($leftovers), "2|alice|replaced\n3|alice|rotation failed", 'the log says which tokens are left over');
 	is(sql('SELECT owner, token_name, is_failing FROM gitlab_dashboard.rotations'), 'alice|any|f', 'a token that was delivered since it failed is not failing');
 	sql(q{INSERT INTO "Log" VALUES (now() + interval '1 second', 'alice', 'any', 4, NULL, 'failed')});
 	is(sql('SELECT owner, token_name, is_failing FROM gitlab_dashboard.rotations'), 'alice|any|t', 'a token that has failed lately is failing');
@@ -331,7 +331,7 @@ sub test_leftovers
 	is(sql('SELECT count(owner_inactive) FROM gitlab_dashboard.history'), $days,
 		'the history of an older installation is kept');
 	sql(q{ALTER TABLE "Log" ADD revoke_after timestamptz; UPDATE "Log" SET revoke_after = now() + interval '1 hour' WHERE old_id = 2});
-	is(sql($leftovers), '3|alice|created in vain', 'an overlap that was asked for is no leftover');
+	is(sql($leftovers), '3|alice|rotation failed', 'an overlap that was asked for is no leftover');
 	run_script($node, 'dashboards/install.sql');
 	sql('DROP TABLE "Log"');
 	return;

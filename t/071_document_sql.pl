@@ -113,7 +113,7 @@ sub session
 		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	my @said = split /^\Q$mark\E \d+\n/m, $said, -1;
 
-	is(scalar @said, @texts + 1, 'psql has run all of it') or diag($said);
+	is(scalar @said, @texts + 1, 'psql runs each block of SQL to its end') or diag($said);
 	return @said[ 0 .. $#texts ];
 }
 

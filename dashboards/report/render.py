@@ -526,8 +526,8 @@ def lists_of_tokens(data, total):
                        [("In", lambda t: count(t["days_left"], "day"), "number"), EXPIRES, OWNER,
                         TOKEN, SCOPES, LAST_USED], data["expiring"], total["expiring_30"]),
         tokens_section("leftovers", "Tokens left over from rotations",
-                       "Rotations have replaced these tokens, or created them in vain, and nobody "
-                       "has revoked them.",
+                       "Rotations have replaced these tokens, or failed rotations have created them, and "
+                       "nobody has revoked them.",
                        "Active tokens that rotations have left over",
                        [("Since", lambda t: day_of(t["since"]), "date"), OWNER, TOKEN,
                         ("Why", field("reason"), ""), EXPIRES],

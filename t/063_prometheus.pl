@@ -348,7 +348,7 @@ sub test_alerts
 	$sim->control('PATCH', 'tokens/3', undef, { expires_at => strftime('%Y-%m-%d', gmtime(time + 3 * 86400)) });
 	sql(q{CALL gitlab_dashboard.refresh();
 		UPDATE gitlab_dashboard.refreshes SET finished_at = finished_at - interval '4 hours'});
-	append_to_file($config, join "\n", 'global:', '  scrape_interval: 1s', '  scrape_timeout: 1s',
+	append_to_file($config, join "\n", 'global:', '  scrape_interval: 5s', '  scrape_timeout: 5s',
 		'  evaluation_interval: 1s', "rule_files: ['$directory/alerts.yml']", 'scrape_configs:',
 		'  - job_name: postgres', '    static_configs:', "      - targets: ['127.0.0.1:$exporter->{port}']", '');
 	promtool('the configuration of Prometheus is valid', 'check', 'config', $config);

@@ -90,14 +90,13 @@ CREATE OR REPLACE VIEW gitlab_jobs.:"our_rotation_state" AS
     SELECT at, new_id FROM log r
     WHERE r.container = d.container AND r.owner = d.owner AND r.token_name = d.token_name AND r.outcome = 'rotated'
     ORDER BY at DESC LIMIT 1) delivered ON true
-  -- a failure since which the token was neither rotated nor found well
+  -- the job notes when it finds a token well after a failure
   LEFT JOIN LATERAL (
-    SELECT at, message FROM log r
-    WHERE r.container = d.container AND r.owner = d.owner AND r.token_name = d.token_name AND r.outcome = 'failed'
-      AND NOT EXISTS (SELECT FROM log l
-                      WHERE l.container = r.container AND l.owner = r.owner AND l.token_name = r.token_name
-                        AND l.outcome IN ('rotated', 'well') AND l.at > r.at)
-    ORDER BY at DESC LIMIT 1) failure ON true;
+    SELECT CASE WHEN r.outcome = 'failed' THEN at END AS at, CASE WHEN r.outcome = 'failed' THEN message END AS message
+    FROM log r
+    WHERE r.container = d.container AND r.owner = d.owner AND r.token_name = d.token_name
+      AND r.outcome IN ('failed', 'rotated', 'well')
+    ORDER BY r.at DESC LIMIT 1) failure ON true;
 COMMENT ON VIEW gitlab_jobs.:"our_rotation_state"
 IS 'each token that is delivered, and whether its last rotation has failed';
 

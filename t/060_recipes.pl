@@ -319,6 +319,10 @@ sub test_delivered_container_tokens
 		"acme|service_account_deploy|job|$new->{id}|f", "the view has the state of a service account's token");
 	is($node->safe_psql('postgres', 'SELECT token_container, owner, token_name, failed FROM gitlab_jobs."of projects_rotation_state" ORDER BY 1'),
 		"acme/app||project bot|f\nacme/web||project bot|t", "the view tells tokens of one name in two projects apart");
+	$node->safe_psql('postgres', q{INSERT INTO gitlab_jobs."of projects_rotations" (at, owner, token_name, token_container, outcome)
+		VALUES (clock_timestamp(), '', 'project bot', 'acme/web', 'well')});
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM gitlab_jobs."of projects_rotation_state" WHERE failed'), 0,
+		'the view does not show a failure after which the job has found the token well');
 	is($sim->token_state(9), 'revoked', "a job rotates a project's token");
 	$node->safe_psql('postgres', q{SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname LIKE 'gitlab: rotate and deliver _%'});
 	return;

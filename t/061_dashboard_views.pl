@@ -358,6 +358,9 @@ sub test_rotations
 	is(sql($state), join("\n", '"Log"||alice|any|f', 'jobs.log|acme|alice|any|t', 'jobs.log|acme/app||deploy|t',
 			'jobs.log|acme/web||deploy|f'),
 		'a success in one container or log does not hide a failure in another');
+	sql(q{INSERT INTO jobs.log VALUES (now(), 'alice', 'any', 'acme', 8, NULL, 'well')});
+	is(sql(q{SELECT count(*) FROM gitlab_dashboard.rotations WHERE is_failing}), 1,
+		'a token that a later run has found well is not failing');
 	is(sql(q{SELECT id, reason FROM gitlab_dashboard.leftovers ORDER BY id}), "2|replaced\n9|replaced",
 		'each log says which tokens are left over');
 	run_script($node, 'dashboards/install.sql');

@@ -177,6 +177,20 @@ sub test_names
 		unlike($message, qr/Hostile|\e|\x{202e}/, "no secret of a variable's $field is in messages");
 	}
 
+	# the first statement of a session
+	{
+		my $old = $session;
+
+		$session = Session->open($node, verbosity => 'verbose');
+		my $message = said(
+			"INSERT INTO variables (project, key, value, environment_scope)
+				VALUES ('p/q', 'K', 'value-of-a-variable', 'scope of $secret')",
+			'GET ' => refusal('no', 400), 'POST ' => refusal('no', 400));
+		like($message, qr/ERROR: .*"K" \(scope of \*+\) of "p\/q"/, 'the first message of a session has no credential in a scope');
+		$session->close;
+		$session = $old;
+	}
+
 	# what a list has brought
 	my $list = $json->encode([ { key => "K\e[31m$secret", value => 'v', environment_scope => "\x{202e}x" } ]);
 	my $message = said("DELETE FROM variables WHERE project = 'p/q'",

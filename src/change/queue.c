@@ -382,12 +382,14 @@ make_object(const RemoteChange *change, const Resource *resource,
 {
 	QueuedObject *object = palloc0(sizeof(QueuedObject));
 	const char *variant = queue_variant(resource, record);
-	char	   *suffix = strcmp(variant, "*") == 0 ? "" :
-		psprintf(" (%s)", connection_shown_name(variant));
+	const char *suffix = "";
 
 	resource_check_name(resource, resource->key,
 						record_text(record, resource->key));
+	/* this opens the connection, whose credential names are shown without */
 	object->siblings = enter_siblings(change->client, resource, record);
+	if (strcmp(variant, "*") != 0)
+		suffix = psprintf(" (%s)", connection_shown_name(variant));
 	object->resource = resource;
 	object->container = pstrdup(container_of(resource, record));
 	object->key = object->siblings->key.key;

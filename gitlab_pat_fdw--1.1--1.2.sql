@@ -2,7 +2,8 @@
 \echo Use "ALTER EXTENSION gitlab_pat_fdw UPDATE TO '1.2'" to load this file. \quit
 
 -- Each statement turns an object of 1.1 into that of 1.2, or adds one with its
--- comment.
+-- comment.  More than half of the file is the body of gitlab_pat_rotate_due(): an
+-- update is one file to PostgreSQL, however long.
 
 -- The OUT parameters have defaults, so that CALL can leave them out.
 CREATE PROCEDURE gitlab_pat_try_commit(

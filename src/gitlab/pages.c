@@ -3,9 +3,8 @@
  * pages.c
  *	  Reading a list of GitLab's objects in pages.
  *
- * Each page is a step.  The first step is taken alone; when more than it brings
- * is asked for, up to `concurrency` steps are under way at a time.  Their records
- * are delivered in the order of the steps.
+ * Each page is a step.  The first step is taken alone; when more is asked for, up
+ * to `concurrency` steps are under way.  Records come in the order of the steps.
  *
  * A listing by offsets is read while others create, use and revoke objects.  No id is
  * delivered twice.  Pages after the first are limited to what had been created when
@@ -239,8 +238,7 @@ send_ahead(Pages *pages, int64 step)
 
 	/*
 	 * Nobody knows yet whether more than the first page will be asked for.
-	 * Where no total shows that a row has entered the list, no page may
-	 * overtake the one before it, which would push a row out of sight.
+	 * Without totals, a page that overtakes another one may miss a row.
 	 */
 	if (!pages->keyset && !pages->reads_on && (step > 1 || pages->mending))
 		until = step + pages->steps.concurrency - 1;

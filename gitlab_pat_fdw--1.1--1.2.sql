@@ -691,7 +691,7 @@ DECLARE
 	base bigint;
 	ending date;
 	began timestamptz;
-	tried jsonb;
+	part text; tried jsonb;
 	state text; message text;
 	namesakes jsonb;
 	candidates bigint[];
@@ -701,8 +701,9 @@ BEGIN
 	ending := (settings->>'today')::date + (token->>'lifetime')::integer;
 	began := (settings->>'now')::timestamptz + (clock_timestamp() - (settings->>'began')::timestamptz);
 	IF (settings->>'native')::boolean THEN
+		part := 'rehearse';
 		PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
-		CALL gitlab_pat_rotate_due_try(settings, 'rehearse', token, seen, tried);
+		CALL gitlab_pat_rotate_due_try(settings, part, token, seen, tried);
 		PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 		problem := tried->>'problem';
 		IF problem IS NOT NULL THEN
@@ -719,9 +720,11 @@ BEGIN
 			seen->>'reason', to_char(began AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS+00'), to_char(ending, 'YYYY-MM-DD'),
 			(SELECT string_agg(a, ',') FROM jsonb_array_elements_text(seen->'active') a)), NULL::text;
 	COMMIT;
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	-- the commit writes the variables; after a failure it revokes the new token
+	part := 'replace';
 	PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
-	CALL gitlab_pat_rotate_due_try(settings, 'replace', token, seen, tried);
+	CALL gitlab_pat_rotate_due_try(settings, part, token, seen, tried);
 	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 	problem := tried->>'problem';
 	new_id := tried->>'new_id';
@@ -775,8 +778,8 @@ DECLARE
 	dry_run boolean;
 	called text;
 	seen jsonb;
-	tried jsonb;
-	id bigint; new_id bigint;
+	part text := 'revoke'; tried jsonb;
+	id jsonb; new_id bigint;
 	problem text;
 	smooth boolean;
 	state text; message text; detail text; hint text;
@@ -825,9 +828,9 @@ BEGIN
 	IF problem IS NULL AND NOT dry_run AND NOT settings ? 'verify' THEN
 		-- While nobody knows what a place holds, it may be what is left over.
 		IF NOT (seen->>'uncertain')::boolean THEN
-			FOR id IN SELECT jsonb_array_elements_text(seen->'left_over')::bigint LOOP
+			FOR id IN SELECT jsonb_array_elements(seen->'left_over') LOOP
 				PERFORM pg_catalog.set_config('search_path', settings->>'call_path', true);
-				CALL gitlab_pat_rotate_due_try(settings, 'revoke', token, to_jsonb(id), tried);
+				CALL gitlab_pat_rotate_due_try(settings, part, token, id, tried);
 				PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 				IF tried->>'problem' IS NOT NULL THEN
 					RAISE WARNING USING ERRCODE = settings->>'left_over', DETAIL = tried->>'problem',

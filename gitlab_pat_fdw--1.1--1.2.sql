@@ -279,9 +279,9 @@ RETURN (SELECT coalesce(array_agg(new.id), '{}')
 		AND new.scopes @> old.scopes AND new.scopes <@ old.scopes
 		-- GitLab's clock is known to the second, and an attempt takes no longer to ask
 		AND new.created_at BETWEEN (history->>'began')::timestamptz - interval '5 seconds'
-			AND (history->>'began')::timestamptz + interval '10 minutes'
+			AND (history->>'began')::timestamptz + interval '2 minutes'
 		-- nobody knows the secret of a lost answer
-		AND (new.last_used_at > new.created_at + interval '10 minutes') IS NOT TRUE);
+		AND (new.last_used_at > new.created_at + interval '2 minutes') IS NOT TRUE);
 
 -- Returns what the places of a token hold, as far as GitLab shows it: "id" is the
 -- token whose secret it is, by the log's fingerprint, or else by asking GitLab with
@@ -746,7 +746,8 @@ BEGIN
 			IF new_id IS NULL THEN
 				EXECUTE settings->>'candidates' INTO candidates
 					USING seen->'history' || jsonb_build_object('started', base, 'began', began, 'ending', ending,
-						'before', (SELECT string_agg(a, ',') FROM jsonb_array_elements_text(seen->'active') a)), namesakes;
+						'before', (SELECT coalesce(string_agg(a, ','), '') FROM jsonb_array_elements_text(seen->'active') a)),
+						namesakes;
 				new_id := CASE WHEN cardinality(candidates) = 1 THEN candidates[1] END;
 			END IF;
 		EXCEPTION WHEN OTHERS THEN

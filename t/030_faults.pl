@@ -695,7 +695,7 @@ foreach my $row (@fields)
 			lookup => object_with(12, $field, $value),
 			list => '[{"id":1,"name":"y"},' . object_with(12, $field, $value) . ']',
 			insert => qq({"id":17,"name":"new","user_id":2,"scopes":["api"],"token":"glpat-made-$$",)
-			  . qq("expires_at":"$later","$field":$value}));
+			  . qq("active":true,"expires_at":"$later","$field":$value}));
 		foreach my $what (qw(lookup list insert))
 		{
 			# a list is enough for one of each field

@@ -238,6 +238,7 @@ lock_rotation(SelfRotation *rotation)
 	lock_token(api_connection(rotation->client), rotation->old_id, 0);
 	AcceptInvalidationMessages();
 	rotation->mapping = connection_mapping(serverid, GetUserId());
+	check_privilege(rotation);
 	credential = read_credential(rotation);
 	if (strcmp(credential, rotation->credential) != 0)
 		report_rotated_meanwhile(rotation);

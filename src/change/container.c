@@ -22,7 +22,8 @@ typedef struct WrittenContainer
 	const Resource *resource;
 	char	   *name;
 	char	   *known_as;		/* the first name of it; maybe this one */
-	bool		asked;			/* GitLab was asked for its other name: */
+	Oid			asked_by;		/* the user mapping with which GitLab was last
+								 * asked for its other name */
 	char	   *other_name;		/* its path or its number; NULL: not known */
 } WrittenContainer;
 
@@ -83,7 +84,7 @@ ask(ApiClient *client, WrittenContainer *container)
 	call = api_get(client, resource_container_path(resource, container->name),
 				   true, psprintf("look up %s \"%s\"", resource->container_name,
 								  connection_shown_name(container->name)));
-	container->asked = true;
+	container->asked_by = api_connection(client)->umid;
 	if (call == NULL)
 		return;
 	path = record_text(call->record, "path_with_namespace");
@@ -124,7 +125,9 @@ container_known_as(ApiClient *client, const Resource *resource,
 			return container->known_as;
 		if (is_number(container->name) == is_number(lower))
 			continue;
-		if (!container->asked)
+		/* what one credential does not see, another one may */
+		if (container->other_name == NULL &&
+			container->asked_by != api_connection(client)->umid)
 			ask(client, container);
 		if (container->other_name && strcmp(container->other_name, lower) == 0)
 			return container->known_as;

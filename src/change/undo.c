@@ -158,6 +158,7 @@ has_foreign_value(JsonRecord *record, QueuedWrite *write)
 /*
  * Whether an object that does not have what a change gave to it, as GitLab has shown
  * it, is as it was before.  Then the change was never made, though it was answered.
+ * An answer that has the object under its new name shows that GitLab had moved it.
  */
 static bool
 was_never_made(const QueuedWrite *write, ApiCall *shown)
@@ -165,7 +166,8 @@ was_never_made(const QueuedWrite *write, ApiCall *shown)
 	if (write->state != WRITE_DOUBTED || write->stray)
 		return false;
 	return api_verdict(shown) == API_ABSENT ?
-		strcmp(write->old_variant, write->new_variant) != 0 :
+		strcmp(write->old_variant, write->new_variant) != 0 &&
+		record_text(write->call->record, write->object->resource->key) == NULL :
 		are_same(record_text(shown->record, "value"), write->old_value);
 }
 

@@ -194,8 +194,8 @@ END
 $body$;
 
 -- Returns what the log says about a token: the last success, whether a failure is the
--- last news, the attempt that has no end yet, the tokens that this job has created, those that it was to revoke, those
--- that it keeps for an overlap, and those that were left over.
+-- last news, the attempt that has no end yet, the tokens that this job has created, those
+-- that it was to revoke, those that it keeps for an overlap, and those that were left over.
 CREATE FUNCTION gitlab_pat_rotate_due_history(settings jsonb, token jsonb)
 RETURNS jsonb LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $body$
 DECLARE
@@ -511,8 +511,9 @@ BEGIN
 		WITH new AS (
 			UPDATE %1$s t SET expires_at = $3 WHERE t.id = $2 %2$s RETURNING t.id, t.token),
 		tried AS (
-			SELECT new.id, new.token FROM new, %8$s.gitlab_pat_identify($5::name, new.token) i
-			WHERE i.id = new.id AND i.active)
+			SELECT i.id, new.token FROM new, %8$s.gitlab_pat_identify($5::name, new.token) i
+			-- an odd answer to a native rotation may have no id
+			WHERE i.active AND (i.id = new.id OR new.id IS NULL))
 		%3$s
 		INSERT INTO %4$s (at, owner, token_name, old_id, new_id, outcome, message, fingerprint, revoke_after%5$s)
 		SELECT clock_timestamp(), coalesce($1->>'owner', ''), $1->>'token_name', $2, tried.id, 'rotated', $6,
@@ -943,7 +944,8 @@ BEGIN
 		'today', ((settings->>'now')::timestamptz AT TIME ZONE 'UTC')::date,
 		'call_path', format('pg_catalog, %s, pg_temp', settings->>'schema'),
 		'container_number', format('SELECT %s.gitlab_pat_rotate_due_container($1::name, $2, $3)', settings->>'schema'),
-		-- conditions on a token t of $1: the first two for a list, the first and the last for one that $2 names
+		-- conditions on a token t of $1: the first two for a list, the first and the last for
+		-- one that $2 names
 		'in_container', ' AND t.' || (settings->>'container_column') || ' = $1->>''container''',
 		'of_user', ' AND t.user_id = ($1->>''user_id'')::bigint',
 		'also_of_user', CASE WHEN settings ? 'container_column' OR (settings->>'user_in_key')::boolean

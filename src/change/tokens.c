@@ -522,7 +522,10 @@ check_rotatable(RemoteChange *change, int64 id, JsonRecord *record,
 	refuse_self(change, id);
 }
 
-/* The fields that the answer to a rotation must have: those of the old token, with another expiry. */
+/*
+ * The fields that the answer to a rotation must have: those of the old token, with
+ * another expiry.
+ */
 static JsonRecord *
 asked_of(JsonRecord *old, const ResourceValue *expiry)
 {

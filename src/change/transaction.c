@@ -5,9 +5,9 @@
  *
  * These are the only transaction callbacks.  What they do, in this order:
  *
- *	PRE_COMMIT	it must be allowed to write; all participants check; then variables are written, and tokens
- *				that DELETE named are revoked.  The commit will be durable.  An
- *				error fails the transaction.
+ *	PRE_COMMIT	it must be allowed to write; all participants check; then
+ *				variables are written, and tokens that DELETE named are revoked.
+ *				The commit will be durable.  An error fails the transaction.
  *	COMMIT		tokens that UPDATE replaced are revoked, and those that rolled-back
  *				subtransactions created
  *	ABORT		what was not sent is not sent any more, and what was sent is waited

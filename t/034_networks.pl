@@ -441,6 +441,10 @@ sub test_proxy
 	is(said($plain, $lookup), 'alice api', 'http through a proxy: GET works');
 	is(said($plain, "$insert RETURNING id"), 18, 'http through a proxy: POST works');
 	like(slurp_file($record), qr{GET http://127\.0\.0\.1:$port{plain}/api/v4/}, 'http through a proxy: the proxy gets all of the request');
+	session_at("http://127.0.0.1:$port{plain}")->close;
+	is(said($plain, "BEGIN; DELETE FROM tokens WHERE id = 18; SELECT revoked FROM tokens WHERE id = 18;
+		SELECT revoked FROM server_$servers.tokens WHERE id = 18; ROLLBACK"), "t\nf",
+		'to a transaction, a URL behind a proxy is another GitLab than the URL without it');
 	$plain->close;
 
 	# the environment's proxy, which does not exist

@@ -41,13 +41,13 @@ static uint64
 hash_of_token(const Connection *connection, int64 id)
 {
 	return hash_bytes_extended((const unsigned char *) &id, sizeof(id),
-							   connection->instance);
+							   connection->url_hash);
 }
 
 void
 lock_token(const Connection *connection, int64 id, int number)
 {
-	uint64		instance = connection->instance;
+	uint64		instance = connection->url_hash;
 
 	if (number > MAX_TOKEN_LOCKS)
 		return;					/* the lock of the instance covers it */
@@ -72,7 +72,7 @@ lock_tokens(const Connection *connection, int64 *ids, int nids)
 {
 	if (nids > MAX_TOKEN_LOCKS)
 	{
-		(void) acquire(connection->instance, INSTANCE_LOCK, ExclusiveLock, true);
+		(void) acquire(connection->url_hash, INSTANCE_LOCK, ExclusiveLock, true);
 		return;
 	}
 	qsort(ids, nids, sizeof(int64), compare_ids);
@@ -84,7 +84,7 @@ bool
 lock_tokens_at_once(const Connection *connection, int64 *ids, int nids)
 {
 	if (nids > MAX_TOKEN_LOCKS ||
-		!acquire(connection->instance, INSTANCE_LOCK, ShareLock, false))
+		!acquire(connection->url_hash, INSTANCE_LOCK, ShareLock, false))
 		return false;
 	qsort(ids, nids, sizeof(int64), compare_ids);
 	for (int i = 0; i < nids; i++)

@@ -310,9 +310,15 @@ make_connection(UserMapping *mapping, Oid userid)
 													ObjectIdGetDatum(mapping->serverid));
 	connection->server_name = pstrdup(server->name);
 	normal_url = http_normal_url(server->url);
-	connection->instance =
+	connection->url_hash =
 		hash_bytes_extended((const unsigned char *) normal_url,
 							strlen(normal_url), 0);
+	/* behind another proxy, a name may be that of another host */
+	connection->instance = connection->url_hash;
+	if (server->proxy)
+		connection->instance =
+			hash_bytes_extended((const unsigned char *) server->proxy,
+								strlen(server->proxy), connection->url_hash);
 	connection->identity = identity_of(server);
 	connection->max_retries = server->max_retries;
 	connection->max_retry_wait = server->max_retry_wait;

@@ -78,8 +78,8 @@ typedef struct Connection
 	uint32		mapping_hash;
 	uint32		server_hash;
 	char	   *server_name;
-	uint64		instance;		/* which GitLab: a hash of the URL, however it
-								 * is written */
+	uint64		url_hash;		/* of the URL, however it is written */
+	uint64		instance;		/* which GitLab: of the URL and the proxy */
 	char	   *identity;		/* URL, proxy and TLS options, to compare */
 	char	   *credential;		/* to compare, and to remove from messages */
 	char	   *token_file;		/* where it was read, or NULL */

@@ -283,15 +283,15 @@ static void
 check_variables(const Job *job, Oid relid, const char *resource,
 				const char *what)
 {
-	TableSettings *settings;
-	const char *urls[2];
+	ServerSettings *ours;
+	ServerSettings *theirs;
 
 	if (!OidIsValid(relid))
 		return;
-	settings = check_resource(relid, resource, what);
-	urls[0] = option_server(job->settings->serverid)->url;
-	urls[1] = option_server(settings->serverid)->url;
-	if (strcmp(http_normal_url(urls[0]), http_normal_url(urls[1])) != 0)
+	ours = option_server(job->settings->serverid);
+	theirs = option_server(check_resource(relid, resource, what)->serverid);
+	if (strcmp(http_normal_url(ours->url), http_normal_url(theirs->url)) != 0 ||
+		strcmp(ours->proxy ? ours->proxy : "", theirs->proxy ? theirs->proxy : "") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("foreign tables \"%s\" and \"%s\" are of different instances of GitLab",

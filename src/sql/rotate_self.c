@@ -155,7 +155,7 @@ lock_credential(const SelfRotation *rotation)
 	const char *credential = rotation->credential;
 	uint64		hash = hash_bytes_extended((const unsigned char *) credential,
 										   (int) strlen(credential),
-										   api_connection(rotation->client)->instance);
+										   api_connection(rotation->client)->url_hash);
 	LOCKTAG		tag;
 
 	/* no database: a mapping of another one may hold the same secret */

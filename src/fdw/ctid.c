@@ -16,7 +16,7 @@
 #include "optimizer/optimizer.h"
 #include "utils/rel.h"
 
-/* What ctid_walker() looks for. */
+/* The relation whose ctid ctid_walker() looks for. */
 typedef struct CtidSearch
 {
 	Index		relid;			/* range-table index; 0: any */

@@ -19,7 +19,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
-/* What is shown of a text in UTF-8; an expression in braces stays as it is. */
+/* A text in UTF-8 as EXPLAIN shows it; an expression in braces stays as it is. */
 static const char *
 shown(const char *text)
 {

@@ -44,7 +44,7 @@
 #define IMPOSSIBLE_COST 1.0e13
 #define IMPOSSIBLE_DISABLED_NODES 1000
 
-/* What a path promises beside its pathkeys; in ForeignPath.fdw_private. */
+/* The promises of a path besides its pathkeys; in ForeignPath.fdw_private. */
 enum PathPrivate
 {
 	PATH_PRIVATE_ORDER,			/* Integer: a ScanOrder */

@@ -16,7 +16,7 @@
 #include "commands/explain.h"
 #include "foreign/fdwapi.h"
 
-/* What a scan returns. */
+/* The kinds of rows that a scan returns. */
 typedef enum ScanKind
 {
 	SCAN_ROWS,

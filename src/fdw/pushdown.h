@@ -13,7 +13,7 @@
 #include "gitlab/filter.h"
 #include "nodes/pathnodes.h"
 
-/* What a foreign table is to the planner. */
+/* A foreign table as the planner knows it. */
 typedef struct PushdownTable
 {
 	PlannerInfo *root;

@@ -434,7 +434,7 @@ open_stream(GitLabScan *scan, int number)
 	return scan->streams[number];
 }
 
-/* What a target is in, without what need not be named, in UTF-8. */
+/* The containers of a target that have to be named, in UTF-8. */
 static const char *
 container_name(const Resource *resource, const ApiTarget *target)
 {

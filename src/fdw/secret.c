@@ -35,7 +35,7 @@ secret_field(const Resource *resource)
 	return NULL;
 }
 
-/* What secret_walker() looks for. */
+/* The relation whose secret secret_walker() looks for. */
 typedef struct SecretSearch
 {
 	Index		relid;			/* range-table index; 0: any */

@@ -19,7 +19,7 @@
 
 #include "gitlab/record.h"
 
-/* What *problem is when json-c got no memory. */
+/* The value of *problem after json-c got no memory. */
 extern const char body_out_of_memory[];
 
 /* A list that is read some elements at a time. */

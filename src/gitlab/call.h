@@ -95,7 +95,7 @@ typedef struct ApiCall
 	BodyList	list;			/* how far api_read_elements() has got */
 } ApiCall;
 
-/* What a client's calls came to. */
+/* Counters of a client's calls. */
 typedef struct ApiStatistics
 {
 	int64		requests;		/* attempts, retries included */

@@ -603,7 +603,7 @@ connection_shown_text(const char *utf8, size_t max_bytes, const char *secret)
 	return show(text_shown_name, utf8, max_bytes, secret);
 }
 
-/* What a message shows of a name; see connection_shown_text(). */
+/* A name as messages show it; see connection_shown_text(). */
 char *
 connection_shown_name(const char *utf8)
 {

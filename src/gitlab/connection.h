@@ -55,7 +55,7 @@ typedef enum InstanceZone
 	ZONE_OTHER
 } InstanceZone;
 
-/* What the credential of a connection sees. */
+/* The tokens that a connection's credential sees. */
 typedef enum Sight
 {
 	SIGHT_UNKNOWN,				/* nobody asked yet */

@@ -189,7 +189,7 @@ sent_value(const List *parameters, const char *name)
  * ----------
  */
 
-/* What the targets of a request are made of, each with one of these values. */
+/* The fields that make the targets of a request, each with its values. */
 typedef struct TargetSets
 {
 	ValueSet	containers[MAX_CONTAINERS];

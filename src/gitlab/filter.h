@@ -19,7 +19,7 @@
 #include "gitlab/call.h"
 #include "gitlab/condition.h"
 
-/* What to ask GitLab for. */
+/* The parameters and targets of a list's requests. */
 typedef struct FilterRequest
 {
 	bool		nothing;		/* no row can fulfil the conditions */
@@ -35,7 +35,7 @@ typedef struct FilterRequest
 								 * then rows are missing, or a total is wrong */
 } FilterRequest;
 
-/* What has to be known of containers, as bits by their number. */
+/* The containers whose values a request needs, as bits by their number. */
 typedef uint32 ContainerSet;
 
 extern bool filter_exists(const Resource *resource, const ResourceField *field,

@@ -105,7 +105,7 @@ static const OptionSpec options[] = {
 	{"token_file", UserMappingRelationId, OPTION_FILE, SUPERUSER, 0, 0},
 };
 
-/* What the objects that take options are called in messages. */
+/* The names in messages of the objects that take options. */
 static const struct
 {
 	Oid			catalog;

@@ -18,7 +18,7 @@
 #include "gitlab/resources.h"
 #include "http/exchange.h"		/* MAX_CONCURRENCY */
 
-/* What an UPDATE of the expiry does; the values of the option "rotation". */
+/* How an UPDATE of the expiry rotates: the values of the option "rotation". */
 typedef enum Rotation
 {
 	ROTATION_TRANSACTIONAL,

@@ -512,7 +512,7 @@ record_next_datum(const Resource *resource, const ResourceField *field,
 	return (Datum) 0;
 }
 
-/* The same for a single field. */
+/* The Datum of one field of a record, null if it is absent. */
 Datum
 record_datum(const Resource *resource, const ResourceField *field,
 			 JsonRecord *record, bool *isnull)

@@ -26,7 +26,7 @@ typedef enum FieldType
 	FIELD_INET_ARRAY
 } FieldType;
 
-/* What may be done with a field. */
+/* The statements that may set a field, and how. */
 #define FIELD_INSERT		0x01	/* INSERT may give it a value */
 #define FIELD_REQUIRED		0x02	/* INSERT must give it a value */
 #define FIELD_UPDATE		0x04	/* UPDATE may change it */
@@ -61,7 +61,7 @@ typedef struct ResourceField
 								 * the last; or NULL */
 } ResourceField;
 
-/* What a condition has to say of a field for a parameter to be sent. */
+/* The kinds of conditions on a field that become parameters. */
 typedef enum FilterTest
 {
 	FILTER_CONTAINER,			/* equal: part of the collection's path */

@@ -371,7 +371,7 @@ static const ResourceFilter instance_variable_filters[] = {
 	.created_after = "created_after", \
 	.sorts_from = from
 
-/* What GitLab says of a value that cannot be masked. */
+/* GitLab's words about a value that cannot be masked. */
 #define INVALID_VALUE "value: is invalid"
 #define INVALID_VALUE_HINT \
 	"A masked value is one line of at least 8 characters, without blanks.  Unless \"raw\" is true, these are letters, digits and _+=/@:.~- only."

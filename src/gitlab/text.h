@@ -16,7 +16,7 @@
 #ifndef GITLAB_PAT_TEXT_H
 #define GITLAB_PAT_TEXT_H
 
-/* What is not to be shown; the strings may be NULL. */
+/* Secrets that no message shows; the strings may be NULL. */
 typedef struct Secrets
 {
 	const char *credential;		/* and whatever begins with it */

@@ -226,7 +226,7 @@ api_lacks_permission(ApiCall *call)
 	return error && strcmp(error, "insufficient_granular_scope") == 0;
 }
 
-/* What a status means, and what can be done about it. */
+/* The SQLSTATE and the hint for a status. */
 static const struct
 {
 	int			status;
@@ -263,10 +263,10 @@ static const struct
 /* No id of GitLab's has more. */
 #define MAX_ID_DIGITS 19
 
-/* What GitLab says of a token whose access level is above the caller's own. */
+/* GitLab's words about a token with a higher access level than the caller's. */
 #define LEVEL_TOO_HIGH "permissions not held"
 
-/* What GitLab says, with 400, to those who lack a role for a token. */
+/* GitLab's words, with 400, for those who lack the role for a token. */
 static const char *const role_refusals[] = {
 	"does not have permission",
 	LEVEL_TOO_HIGH,
@@ -431,7 +431,7 @@ scope_hint(ApiCall *call, const char *named)
 	return psprintf("The API token needs one of these scopes: %s.", scopes);
 }
 
-/* What GitLab says to writes at a secondary Geo site, and under maintenance. */
+/* GitLab's words about writes at a secondary Geo site, or under maintenance. */
 #define READ_ONLY_INSTANCE "read-only instance"
 
 /*
@@ -495,7 +495,7 @@ container_names(const Resource *resource)
 	return names;
 }
 
-/* What to do about an answer that is none of GitLab's. */
+/* The hint about an answer that does not come from GitLab. */
 static const char *
 hint_of_unreadable(ApiCall *call)
 {
@@ -504,7 +504,7 @@ hint_of_unreadable(ApiCall *call)
 	return "A proxy between this server and GitLab may have changed the answer: check the server's options \"url\" and \"proxy\".";
 }
 
-/* What to do about the former path of a project. */
+/* The hint about the former path of a project. */
 static const char *
 hint_of_renamed(const ApiCall *call)
 {

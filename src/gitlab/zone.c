@@ -47,7 +47,7 @@ zone_learn(Connection *connection, InstanceZone zone)
 	INSTR_TIME_SET_CURRENT(connection->zone_shown);
 }
 
-/* What the youngest answer over a connection has shown, if that was lately. */
+/* The zone that a connection's last answer showed, if it came lately. */
 InstanceZone
 zone_known(const Connection *connection)
 {

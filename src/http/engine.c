@@ -47,7 +47,7 @@
 #define CURLMOPT_NETWORK_CHANGED ((CURLMoption) (CURLOPTTYPE_LONG + 17))
 #endif
 
-/* What CURLMNWC_CLEAR_CONNS is to libcurl depends on its version, too. */
+/* The meaning of CURLMNWC_CLEAR_CONNS depends on libcurl's version, too. */
 #define CLEAR_CONNECTIONS_8_16 (1L << 0)
 #define CLEAR_CONNECTIONS_8_20 (1L << 1)
 
@@ -79,7 +79,7 @@
 /* All clients of the session, those that were used last at the end. */
 static dlist_head clients = DLIST_STATIC_INIT(clients);
 
-/* What pg_stat_activity shows; http_client_create() names them. */
+/* The wait events in pg_stat_activity; http_client_create() names them. */
 static uint32 transfer_wait_event = PG_WAIT_EXTENSION;
 static uint32 back_off_wait_event = PG_WAIT_EXTENSION;
 

@@ -69,7 +69,7 @@ enum
 	ARG_GROUP_VARIABLES
 };
 
-/* What a call works with. */
+/* The arguments of a call, resolved. */
 typedef struct Job
 {
 	Oid			deliveries;
@@ -634,7 +634,7 @@ check_running(void)
 				 errhint("CALL gitlab_pat_rotate_due().")));
 }
 
-/* What the body begins with: it must not be called by anything else. */
+/* The body begins with this function, which refuses all other callers. */
 Datum
 gitlab_pat_rotate_due_begin(PG_FUNCTION_ARGS)
 {

@@ -600,7 +600,8 @@ api_error_body(ApiCall *call)
 bool
 api_read_elements(ApiCall *call)
 {
-	Assert(json_object_is_type(call->record, json_type_array));
+	Assert(json_object_is_type(call->record, json_type_array) &&
+		   call->list.text != NULL);
 	if (!body_read(&call->list, call->record, &call->problem))
 		return false;
 	if (json_object_array_length(call->record) > MAX_ELEMENTS)

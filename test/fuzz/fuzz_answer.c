@@ -119,13 +119,17 @@ examine_record(ApiClient *client, ApiCall *call)
 	const Resource *resource = NULL;
 	JsonRecord *record = call->record;
 
+	/* only the answer to a GET is read as a list */
+	bool		is_page = call->list.text != NULL ||
+		!json_object_is_type(record, json_type_array);
+
 	while ((resource = resource_next(resource)) != NULL)
 	{
 		/*
 		 * a list of what is in a container has a target, and orders have
 		 * fields
 		 */
-		if (resource->containers[0] == NULL)
+		if (is_page && resource->containers[0] == NULL)
 		{
 			fuzz_take_page(client, call, resource, NULL, false);
 			if (resource_field(resource, "id"))

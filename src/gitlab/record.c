@@ -32,6 +32,14 @@
  * ----------
  */
 
+static bool
+is_named(const RecordMember *member, const char *name)
+{
+	const char *key = lh_entry_k(member);
+
+	return *key == *name && strcmp(key, name) == 0;
+}
+
 /*
  * The member of a name, looked for from a member on, or from the first one (NULL) to
  * the last one and on to the first one again.  NULL if there is none, or no object.
@@ -45,15 +53,15 @@ find_member(JsonRecord *record, const char *name, RecordMember *from)
 	struct lh_table *members;
 	RecordMember *member;
 
+	if (from && is_named(from, name))
+		return from;
 	if (!json_object_is_type(record, json_type_object))
 		return NULL;
 	members = json_object_get_object(record);
 	member = from ? from : lh_table_head(members);
 	for (int n = lh_table_length(members); n > 0; n--)
 	{
-		const char *key = lh_entry_k(member);
-
-		if (*key == *name && strcmp(key, name) == 0)
+		if (is_named(member, name))
 			return member;
 		member = lh_entry_next(member);
 		if (member == NULL)
@@ -71,7 +79,7 @@ record_place(JsonRecord *record, const char *name)
 	if (!json_object_is_type(record, json_type_object))
 		return 0;
 	for (RecordMember *member = lh_table_head(json_object_get_object(record));
-		 member && strcmp(lh_entry_k(member), name) != 0;
+		 member && !is_named(member, name);
 		 member = lh_entry_next(member))
 		place++;
 	return place;
@@ -171,6 +179,30 @@ convert_text(const Source *source, const char *text, int length)
 	return converted;
 }
 
+/*
+ * Whether a text is ASCII without a null character.  Most strings are, and are so short
+ * that PostgreSQL's verification of UTF-8 would look at each of their bytes apart.
+ */
+static bool
+is_ascii(const char *text, size_t length)
+{
+	const uint64 highest = UINT64CONST(0x8080808080808080);
+	uint64		found = 0;
+
+	for (; length >= sizeof(uint64); length -= sizeof(uint64))
+	{
+		uint64		bytes;
+
+		memcpy(&bytes, text, sizeof(bytes));
+		text += sizeof(bytes);
+		/* to subtract 1 from each byte sets the highest bit of the first zero */
+		found |= bytes | (bytes - UINT64CONST(0x0101010101010101));
+	}
+	for (; length > 0; length--, text++)
+		found |= (unsigned char) (*text | (*text - 1));
+	return (found & highest) == 0;
+}
+
 /* The text of a JSON string, which is valid UTF-8 and belongs to it. */
 static const char *
 string_from_json(const Source *source, JsonRecord *value, int *length)
@@ -181,7 +213,8 @@ string_from_json(const Source *source, JsonRecord *value, int *length)
 		refuse_json(source, value, "a string");
 	text = json_object_get_string(value);
 	*length = json_object_get_string_len(value);
-	if (pg_encoding_verifymbstr(PG_UTF8, text, *length) != *length)
+	if (!is_ascii(text, *length) &&
+		pg_encoding_verifymbstr(PG_UTF8, text, *length) != *length)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("invalid field \"%s\" of %s in GitLab's answer",
@@ -208,6 +241,17 @@ text_from_json(const Source *source, JsonRecord *value)
 	return PointerGetDatum(cstring_to_text_with_len(text, length));
 }
 
+/*
+ * Whether json-c's int64 stands for a greater number: it saturates, and what is beyond
+ * is only told apart as uint64.
+ */
+static bool
+is_saturated(JsonRecord *value, int64 number)
+{
+	return number == PG_INT64_MAX &&
+		json_object_get_uint64(value) > (uint64) PG_INT64_MAX;
+}
+
 static int64
 bigint_from_json(const Source *source, JsonRecord *value)
 {
@@ -216,13 +260,9 @@ bigint_from_json(const Source *source, JsonRecord *value)
 	if (!json_object_is_type(value, json_type_int))
 		refuse_json(source, value, "an integer");
 
-	/*
-	 * json-c saturates: positive numbers beyond int64 are only told apart as
-	 * uint64, and the lowest int64 also stands for everything below it.
-	 */
+	/* the lowest int64 also stands for everything below it */
 	number = json_object_get_int64(value);
-	if (number == PG_INT64_MIN ||
-		(number > 0 && json_object_get_uint64(value) > (uint64) PG_INT64_MAX))
+	if (number == PG_INT64_MIN || is_saturated(value, number))
 		refuse_json(source, value, "an integer in the range of bigint");
 	return number;
 }
@@ -238,128 +278,134 @@ integer_from_json(const Source *source, JsonRecord *value)
 }
 
 /*
- * Whether text begins as a pattern, in which a zero stands for any digit.
+ * Each of the following takes something off the beginning of a text.  False if the text
+ * begins otherwise; then it does not matter how much was taken.
  */
-static bool
-looks_like(const char *text, const char *pattern)
+static inline bool
+take_char(const char **text, char c)
 {
-	for (int i = 0; pattern[i]; i++)
-		if (pattern[i] == '0' ? !isdigit((unsigned char) text[i]) :
-			text[i] != pattern[i])
-			return false;
+	if (**text != c)
+		return false;
+	(*text)++;
 	return true;
+}
+
+static inline bool
+take_digit(const char **text, int *number)
+{
+	if (**text < '0' || **text > '9')
+		return false;
+	*number = *number * 10 + (*(*text)++ - '0');
+	return true;
+}
+
+/* The number that two digits are. */
+static inline bool
+take_two_digits(const char **text, int *number)
+{
+	*number = 0;
+	return take_digit(text, number) && take_digit(text, number);
 }
 
 /* The digits of the latest year that PostgreSQL's date holds, 5874897. */
 #define MAX_YEAR_DIGITS 7
 
 /*
- * Splits a year off a date in ISO 8601's form, which GitLab extends to all that
- * its database holds: 0000 is the year 1 BC, -0043 is 44 BC, and from 10000 on a
- * year has more than four digits.  Returns what follows the year, or NULL if the
- * text does not begin like that.
- */
-static const char *
-split_year(const char *text, int *year)
-{
-	bool		negative = *text == '-';
-	const char *digits = text + negative;
-	size_t		ndigits = strspn(digits, "0123456789");
-
-	if (ndigits < 4 || ndigits > MAX_YEAR_DIGITS ||
-		(ndigits > 4 && *digits == '0'))
-		return NULL;
-	*year = negative ? -atoi(digits) : atoi(digits);
-	return negative && *year == 0 ? NULL : digits + ndigits;
-}
-
-/* The number that two digits are. */
-static int
-two_digits(const char *text)
-{
-	return (text[0] - '0') * 10 + (text[1] - '0');
-}
-
-/*
- * The day of a year that begins as -MM-DD.  False if there is no such day, or if it
- * is beyond what can be computed with.
+ * The year of a date in ISO 8601's form, which GitLab extends to all that its database
+ * holds: 0000 is the year 1 BC, -0043 is 44 BC, and from 10000 on a year has more than
+ * four digits.
  */
 static bool
-decode_day(int year, const char *text, struct pg_tm *tm)
+take_year(const char **text, int *year)
 {
-	if (!looks_like(text, "-00-00"))
+	bool		negative = take_char(text, '-');
+	bool		padded = **text == '0';
+	int			ndigits = 0;
+
+	*year = 0;
+	while (ndigits <= MAX_YEAR_DIGITS && take_digit(text, year))
+		ndigits++;
+	if (ndigits < 4 || ndigits > MAX_YEAR_DIGITS || (ndigits > 4 && padded) ||
+		(negative && *year == 0))
 		return false;
-	tm->tm_year = year;
-	tm->tm_mon = two_digits(text + 1);
-	tm->tm_mday = two_digits(text + 4);
-	return tm->tm_mon >= 1 && tm->tm_mon <= MONTHS_PER_YEAR &&
+	if (negative)
+		*year = -*year;
+	return true;
+}
+
+/* The date, unless there is no such day, or none that can be computed with. */
+static bool
+take_date(const char **text, struct pg_tm *tm)
+{
+	return take_year(text, &tm->tm_year) &&
+		take_char(text, '-') && take_two_digits(text, &tm->tm_mon) &&
+		take_char(text, '-') && take_two_digits(text, &tm->tm_mday) &&
+		tm->tm_mon >= 1 && tm->tm_mon <= MONTHS_PER_YEAR &&
 		tm->tm_mday >= 1 &&
-		tm->tm_mday <= day_tab[isleap(year)][tm->tm_mon - 1] &&
+		tm->tm_mday <= day_tab[isleap(tm->tm_year)][tm->tm_mon - 1] &&
 		IS_VALID_JULIAN(tm->tm_year, tm->tm_mon, tm->tm_mday);
+}
+
+/* The time of day that is Thh:mm:ss[.f]; what is shorter than 1 us is cut off. */
+static bool
+take_time(const char **text, struct pg_tm *tm, fsec_t *fsec)
+{
+	if (!take_char(text, 'T') || !take_two_digits(text, &tm->tm_hour) ||
+		!take_char(text, ':') || !take_two_digits(text, &tm->tm_min) ||
+		!take_char(text, ':') || !take_two_digits(text, &tm->tm_sec))
+		return false;
+	*fsec = 0;
+	if (take_char(text, '.'))
+	{
+		int			unit = USECS_PER_SEC;
+		int			digit = 0;
+
+		if (!take_digit(text, &digit))
+			return false;
+		do
+		{
+			unit /= 10;
+			*fsec += digit * unit;
+			digit = 0;
+		} while (take_digit(text, &digit));
+	}
+	return !time_overflows(tm->tm_hour, tm->tm_min, tm->tm_sec, *fsec);
 }
 
 /* The zone that is Z, +hh, +hhmm or +hh:mm, as seconds west of UTC. */
 static bool
-decode_zone(const char *text, int *tz)
+take_zone(const char **text, int *tz)
 {
+	bool		east = **text == '+';
 	int			hours;
 	int			minutes = 0;
-	const char *rest = text + 3;
 
 	*tz = 0;
-	if (strcmp(text, "Z") == 0)
+	if (take_char(text, 'Z'))
 		return true;
-	if ((*text != '+' && *text != '-') || !looks_like(text + 1, "00"))
+	if ((!take_char(text, '+') && !take_char(text, '-')) ||
+		!take_two_digits(text, &hours))
 		return false;
-	hours = two_digits(text + 1);
-	if (*rest != '\0')
+	if (**text != '\0')
 	{
-		if (*rest == ':')
-			rest++;
-		if (!looks_like(rest, "00") || rest[2] != '\0')
+		(void) take_char(text, ':');
+		if (!take_two_digits(text, &minutes))
 			return false;
-		minutes = two_digits(rest);
 	}
-	*tz = (hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE *
-		(*text == '+' ? -1 : 1);
+	*tz = (hours * MINS_PER_HOUR + minutes) * SECS_PER_MINUTE * (east ? -1 : 1);
 	return hours <= MAX_TZDISP_HOUR && minutes < MINS_PER_HOUR;
-}
-
-/* The time of day that is Thh:mm:ss[.f], and its zone. */
-static bool
-decode_time(const char *text, struct pg_tm *tm, fsec_t *fsec, int *tz)
-{
-	const char *rest = text + strlen("T00:00:00");
-
-	if (!looks_like(text, "T00:00:00"))
-		return false;
-	tm->tm_hour = two_digits(text + 1);
-	tm->tm_min = two_digits(text + 4);
-	tm->tm_sec = two_digits(text + 7);
-	*fsec = 0;
-	if (looks_like(rest, ".0"))
-	{
-		/* what is shorter than a microsecond is cut off */
-		rest++;
-		for (int unit = USECS_PER_SEC / 10; isdigit((unsigned char) *rest); unit /= 10)
-			*fsec += (*rest++ - '0') * unit;
-	}
-	return !time_overflows(tm->tm_hour, tm->tm_min, tm->tm_sec, *fsec) &&
-		decode_zone(rest, tz);
 }
 
 /* The moment that a text is in ISO 8601's form.  Raises and allocates nothing. */
 static bool
 moment_of_text(const char *text, TimestampTz *moment)
 {
-	int			year;
-	const char *rest = split_year(text, &year);
 	struct pg_tm tm;
 	fsec_t		fsec;
 	int			tz;
 
-	return rest && decode_day(year, rest, &tm) &&
-		decode_time(rest + strlen("-00-00"), &tm, &fsec, &tz) &&
+	return take_date(&text, &tm) && take_time(&text, &tm, &fsec) &&
+		take_zone(&text, &tz) && *text == '\0' &&
 		tm2timestamp(&tm, fsec, &tz, moment) == 0;
 }
 
@@ -378,13 +424,11 @@ static Datum
 date_from_json(const Source *source, JsonRecord *value)
 {
 	int			length;
-	int			year;
-	const char *rest = split_year(string_from_json(source, value, &length), &year);
+	const char *text = string_from_json(source, value, &length);
 	struct pg_tm tm;
 	DateADT		date;
 
-	if (rest == NULL || !decode_day(year, rest, &tm) ||
-		rest[strlen("-00-00")] != '\0')
+	if (!take_date(&text, &tm) || *text != '\0')
 		refuse_json(source, value, "a date");
 	date = date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE;
 	if (!IS_VALID_DATE(date))
@@ -397,12 +441,17 @@ inet_from_json(const Source *source, JsonRecord *value)
 {
 	int			length;
 	const char *text = string_from_json(source, value, &length);
-	unsigned char address[16];
+	inet	   *address = palloc0(sizeof(inet));
 
-	if (inet_pton(AF_INET, text, address) != 1 &&
-		inet_pton(AF_INET6, text, address) != 1)
+	if (inet_pton(AF_INET, text, ip_addr(address)) == 1)
+		ip_family(address) = PGSQL_AF_INET;
+	else if (inet_pton(AF_INET6, text, ip_addr(address)) == 1)
+		ip_family(address) = PGSQL_AF_INET6;
+	else
 		refuse_json(source, value, "an IP address");
-	return DirectFunctionCall1(inet_in, CStringGetDatum(text));
+	ip_bits(address) = ip_maxbits(address);
+	SET_INET_VARSIZE(address);
+	return InetPGetDatum(address);
 }
 
 static Datum
@@ -535,7 +584,7 @@ record_integer(JsonRecord *record, const char *name, int64 *number)
 	if (!json_object_is_type(value, json_type_int))
 		return false;
 	*number = json_object_get_int64(value);
-	return *number > 0 && json_object_get_uint64(value) <= (uint64) PG_INT64_MAX;
+	return *number > 0 && !is_saturated(value, *number);
 }
 
 /*
@@ -595,11 +644,10 @@ wipe_secrets(JsonRecord *record)
 
 	for (int i = 0; i < (int) lengthof(names); i++)
 	{
-		JsonRecord *secret;
+		RecordMember *member = find_member(record, names[i], NULL);
+		JsonRecord *secret = member ? (JsonRecord *) lh_entry_v(member) : NULL;
 
-		if (json_object_is_type(record, json_type_object) &&
-			json_object_object_get_ex(record, names[i], &secret) &&
-			json_object_is_type(secret, json_type_string))
+		if (json_object_is_type(secret, json_type_string))
 			explicit_bzero(unconstify(char *, json_object_get_string(secret)),
 						   json_object_get_string_len(secret));
 	}
@@ -708,7 +756,7 @@ add_text_array(JsonRecord *object, const ResourceField *field,
 }
 
 /*
- * A finite date as GitLab writes and takes it, palloc'ed: see split_year().
+ * A finite date as GitLab writes and takes it, palloc'ed: see take_year().
  */
 char *
 record_date(DateADT date)

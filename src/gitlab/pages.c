@@ -298,31 +298,17 @@ refuse_answer(Pages *pages, ApiCall *call, const char *detail)
 	api_refuse_answer(call, pages_action(pages), detail);
 }
 
-/*
- * Notes an object as seen.  False if it was; an error if it does not say which it
- * is.
- */
-static bool
-add_seen(Pages *pages, SeenObjects *seen, ApiCall *call, JsonRecord *record)
+/* What tells an object from others; an error if the answer does not say it. */
+static ObjectKey
+object_key(Pages *pages, ApiCall *call, JsonRecord *record)
 {
-	const Resource *resource = pages->resource;
-	const char *key;
-	int64		id;
+	ObjectKey	key;
 
-	if (resource_has_ids(resource))
-	{
-		if (!record_id(record, &id))
-			refuse_answer(pages, call,
-						  "An element of the answer has no valid field \"id\"");
-		return seen_add_id(seen, id);
-	}
-	key = record_text(record, resource->key);
-	if (key == NULL)
+	if (!seen_key(pages->resource, record, &key))
 		refuse_answer(pages, call,
 					  psprintf("An element of the answer has no valid field \"%s\"",
-							   resource->key));
-	return seen_add_name(seen, key, resource->variant ?
-						 record_text(record, resource->variant) : NULL);
+							   pages->resource->key));
+	return key;
 }
 
 /* Raises the error of a list that changed too much while it was read. */
@@ -432,12 +418,13 @@ take_page(Pages *pages, ApiCall *call)
 	for (size_t i = 0; i < n; i++)
 	{
 		JsonRecord *record = json_object_array_get_idx(call->record, i);
+		ObjectKey	key = object_key(pages, call, record);
 
-		if (!add_seen(pages, pages->met ? pages->met : pages->seen, call, record))
+		if (!seen_add(pages->met ? pages->met : pages->seen, &key))
 			continue;
 		pages->received++;
 		fresh = true;
-		if (pages->met && !add_seen(pages, pages->seen, call, record))
+		if (pages->met && !seen_add(pages->seen, &key))
 			continue;
 		if (!check_order(pages, call, record))
 			continue;

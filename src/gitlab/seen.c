@@ -101,3 +101,27 @@ seen_add_id(SeenObjects *seen, int64 id)
 	(void) hash_search(seen->stragglers, &id, HASH_ENTER, &found);
 	return !found;
 }
+
+/* The key of an object.  False if its record does not say it, as it should. */
+bool
+seen_key(const Resource *resource, JsonRecord *record, ObjectKey *key)
+{
+	*key = (ObjectKey)
+	{
+		0, NULL, NULL
+	};
+	if (resource_has_ids(resource))
+		return record_id(record, &key->id);
+	key->name = record_text(record, resource->key);
+	if (resource->variant)
+		key->variant = record_text(record, resource->variant);
+	return key->name != NULL;
+}
+
+/* Adds an object by its key; false if it is there already. */
+bool
+seen_add(SeenObjects *seen, const ObjectKey *key)
+{
+	return key->id > 0 ? seen_add_id(seen, key->id) :
+		seen_add_name(seen, key->name, key->variant);
+}

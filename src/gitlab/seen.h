@@ -10,9 +10,23 @@
 #ifndef GITLAB_PAT_SEEN_H
 #define GITLAB_PAT_SEEN_H
 
+#include "gitlab/record.h"
+
 typedef struct SeenObjects SeenObjects;
 
+/* What tells an object from the others in a list. */
+typedef struct ObjectKey
+{
+	int64		id;				/* 0: objects of its kind have none */
+	const char *name;			/* of one without an id; belongs to its record */
+	const char *variant;		/* what tells it from others of that name, or
+								 * NULL */
+} ObjectKey;
+
 extern SeenObjects *seen_create(void);
+extern bool seen_key(const Resource *resource, JsonRecord *record,
+					 ObjectKey *key);
+extern bool seen_add(SeenObjects *seen, const ObjectKey *key);
 extern bool seen_add_id(SeenObjects *seen, int64 id);
 extern bool seen_add_name(SeenObjects *seen, const char *key,
 						  const char *variant);

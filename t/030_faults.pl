@@ -452,6 +452,43 @@ fails('an element that is no object', $_, '08P01', 1, 'body', body => '[12]')
 fails('an object without an id', $_, '08P01', 1, 'body', body => '{"name":"x"}')
   foreach qw(lookup self insert);
 
+# json-c would read some of these.
+foreach my $case (
+	[ 'quotes of another kind', q([{'id':1}]) ],
+	[ 'a comment', '[/* one */{"id":1}]' ],
+	[ 'a comma behind the last element', '[{"id":1},]' ],
+	[ 'a comma in front of the first element', '[,{"id":1}]' ],
+	[ 'a comma alone', '[,]' ],
+	[ 'no comma', '[{"id":1}{"id":2}]' ],
+	[ 'a brace at the end of a list', '[{"id":1}}' ],
+	[ 'a bracket too many', '[{"id":1}]]' ],
+	[ 'a string without an end', '[{"id":1,"name":"x}]' ])
+{
+	my ($name, $body) = @$case;
+
+	foreach my $long (0, 1)
+	{
+		# of a long list, or one with what may begin a comment, the elements are measured first
+		my $text = $long ? $body =~ s|^\[|[{"id":9,"web_url":"https://gitlab.example.com"},|r : $body;
+
+		next if $long && $body =~ /^\[,/;
+		fails($long ? "$name, behind a URL" : $name, $_, '08P01', 1, 'body', body => $text)
+		  foreach qw(list page users);
+	}
+}
+
+# What looks like JSON's marks is text within a string.
+foreach my $name ("O'Neill", 'a/b', '/* no comment', '[{,}]', q(say "'hi'"), 'a\\', '}]', '{' x 3000, ',[' x 20_000)
+{
+	my @names = ('first', $name, 'last');
+	my $body = JSON::PP::encode_json([ map { { id => $_ + 1, name => $names[$_] } } 0 .. 2 ]);
+
+	$sim->reset;
+	$sim->fault('GET', 'personal_access_tokens\?', 'body', body => $body);
+	is_deeply([ $session->query(q{SELECT string_agg(name, '|' ORDER BY id) FROM tokens}) ],
+		[ join('|', @names), '' ], 'a list has the name ' . substr($name, 0, 20));
+}
+
 # Sixteen levels and not one more.
 foreach my $case ([ 16, 14 ], [ 17, 15 ])
 {

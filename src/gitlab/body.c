@@ -32,6 +32,9 @@
  */
 #define MAX_RUN (64 * 1024)
 
+/* What a list weighs that is parsed without being measured; a page of tokens, 0.4 MB. */
+#define MAX_UNMEASURED (2 * 1024 * 1024)
+
 /* Of the parser, whose stack has a place for each level. */
 #define PARSER_MEMORY (16 * 1024)
 
@@ -148,6 +151,60 @@ measure(const char *text, size_t length, size_t begin, size_t enough,
 	if (sum > MAX_MEMORY)
 		*problem = "The answer's JSON has more values than any answer of GitLab's";
 	return Min(i, length);
+}
+
+/* So many bytes that each of the counters below holds what it counts of them. */
+#define BLOCK 240
+
+/* What is counted of a text, within strings, too. */
+typedef struct Census
+{
+	size_t		objects;
+	size_t		arrays;
+	size_t		commas;
+	size_t		odd;			/* what measure() refuses outside of strings */
+} Census;
+
+/* Counts what a part of a text has; in a loop that compilers make vectors of. */
+static inline void
+count_block(const char *text, int length, Census *census)
+{
+	uint8		objects = 0;
+	uint8		arrays = 0;
+	uint8		commas = 0;
+	uint8		odd = 0;
+
+	for (int i = 0; i < length; i++)
+	{
+		objects += text[i] == '{';
+		arrays += text[i] == '[';
+		commas += text[i] == ',';
+		odd += (text[i] == '\'') | (text[i] == '/');
+	}
+	census->objects += objects;
+	census->arrays += arrays;
+	census->commas += commas;
+	census->odd += odd;
+}
+
+/*
+ * What the values of a text weigh at the most, for what is in strings is counted as if it
+ * were outside.  SIZE_MAX if measure() has to look, which takes nine times as long: what
+ * it would refuse may be there.
+ */
+static size_t
+bound_weight(const char *text, size_t length)
+{
+	Census		census = {0, 0, 0, 0};
+
+	for (; length >= BLOCK; length -= BLOCK)
+	{
+		count_block(text, BLOCK, &census);
+		text += BLOCK;
+	}
+	count_block(text, (int) length, &census);
+	return census.odd > 0 ? SIZE_MAX : census.objects * OBJECT_MEMORY +
+		census.arrays * ARRAY_MEMORY + census.commas * VALUE_MEMORY;
 }
 
 /*
@@ -341,6 +398,17 @@ body_is_list(const char *text, size_t length)
 	return begin < length && text[begin] == '[';
 }
 
+/* Where a text ends with the bracket of a list; length if it does not. */
+static size_t
+find_last_bracket(const char *text, size_t length)
+{
+	size_t		last = length;
+
+	while (last > 0 && is_blank(text[last - 1]))
+		last--;
+	return last > 0 && text[last - 1] == ']' ? last - 1 : length;
+}
+
 /*
  * Parses the elements of a list between two places, where it has brackets and commas.
  * For json-c, they become a list of their own.
@@ -391,6 +459,24 @@ move_elements(JsonRecord *elements, JsonRecord *array)
 }
 
 /*
+ * Where the elements that are parsed together end, of which the first follows this
+ * bracket or comma.  Adds what they weigh.
+ */
+static size_t
+end_of_run(BodyList *list, size_t begin, const char **problem)
+{
+	size_t		bound = list->position == 0 && list->length <= MAX_RUN ?
+		bound_weight(list->text, list->length) : SIZE_MAX;
+
+	*problem = NULL;
+	if (bound > MAX_UNMEASURED)
+		return measure(list->text, list->length, begin + 1, MAX_RUN,
+					   &list->weight, problem);
+	list->weight = bound;
+	return find_last_bracket(list->text, list->length);
+}
+
+/*
  * Reads the next elements of a list to the end of an array.  False at the list's end,
  * and if there is a problem.
  */
@@ -418,7 +504,7 @@ body_read(BodyList *list, JsonRecord *array, const char **problem)
 			*problem = NULL;
 		return false;
 	}
-	end = measure(text, list->length, begin + 1, MAX_RUN, &list->weight, problem);
+	end = end_of_run(list, begin, problem);
 	if (*problem)
 		return false;
 	*problem = not_json;

@@ -50,6 +50,9 @@ extern void *fuzz_palloc0(Size size);
 extern void fuzz_pfree(void *pointer);
 extern void fuzz_forget_zones(void);
 
+/* in fuzz_body.c */
+extern void fuzz_check_list(const char *text, size_t length);
+
 /* in fuzz_http.c */
 extern HttpExchange *fuzz_headerless;
 extern const char *fuzz_header(HttpExchange *exchange, const char *name);

@@ -174,6 +174,8 @@ fuzz_json(const uint8 *data, size_t size)
 	memcpy(exchange->data, data + 1, size - 1);
 	exchange->data[size - 1] = '\0';
 
+	if (body_is_list(exchange->data, exchange->length))
+		fuzz_check_list(exchange->data, exchange->length);
 	examine_call(call);
 	if (api_verdict(call) == API_DONE && call->record)
 		examine_record(client, call);

@@ -82,6 +82,7 @@ OBJS = gitlab_pat_fdw.o \
 	src/http/sockets.o \
 	src/http/transfer.o \
 	src/http/url.o \
+	src/http/waitset.o \
 	src/http/watch.o
 
 # The version stands in the control file only.

@@ -26,6 +26,7 @@
 #include "utils/acl.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 190000
@@ -35,9 +36,6 @@
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
 #include "storage/waiteventset.h"
-#endif
-#if PG_VERSION_NUM >= 170000
-#include "utils/resowner.h"
 #endif
 #if PG_VERSION_NUM >= 160000
 #include "utils/varlena.h"
@@ -69,17 +67,19 @@
 #endif
 
 /*
- * Since 17 a WaitEventSet belongs to a resource owner, which closes its
- * descriptors after an error.  Before, it lived in a memory context, and an
- * error leaked them.
+ * Since 17 a WaitEventSet may belong to a resource owner, which closes its
+ * descriptors after an error.  Before, it lives in a memory context, and an
+ * error leaks them.
  */
 static inline WaitEventSet *
-compat_wait_event_set(int nevents)
+compat_wait_event_set(ResourceOwner owner, MemoryContext context, int nevents)
 {
 #if PG_VERSION_NUM >= 170000
-	return CreateWaitEventSet(CurrentResourceOwner, nevents);
+	(void) context;
+	return CreateWaitEventSet(owner, nevents);
 #else
-	return CreateWaitEventSet(CurrentMemoryContext, nevents);
+	(void) owner;
+	return CreateWaitEventSet(context, nevents);
 #endif
 }
 

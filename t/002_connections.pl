@@ -27,6 +27,7 @@ test_roles();
 test_view();
 test_token_file();
 test_restart();
+test_new_sockets();
 test_disconnect();
 
 done_testing();
@@ -232,6 +233,34 @@ sub test_restart
 	is($error, '', 'many tokens are created right after a restart');
 	is(connections(), 1, 'many tokens that are created right after a restart go over one connection');
 	$session->close;
+	return;
+}
+
+# A connection that takes the place and the number of one that was closed is waited for,
+# as are those that a name is looked up with.
+sub test_new_sockets
+{
+	my $url = $sim->url;
+
+	foreach my $at ($url, $url =~ s/127\.0\.0\.1/localhost/r)
+	{
+		my $session = fresh_session();
+
+		$session->query("ALTER SERVER gitlab OPTIONS (SET url '$at')");
+		$sim->reset(tokens => 2_000);
+		$sim->latency(20);
+		$sim->fault('GET', '', 'edit', times => 0, headers => { Connection => 'close' });
+		my $begun = time;
+		is(join(' ', map { ($session->query($lookup))[0] } 1 .. 10),
+			join(' ', ('alice api') x 10), "$at: each of ten lookups gets its answer");
+		is(($session->query('SELECT count(id) FROM gitlab_personal_access_tokens'))[0],
+			2_016, "$at: a list gets all of its pages");
+		cmp_ok(connections(), '>', 30, "$at: each request needs a new connection");
+		cmp_ok(time - $begun, '<', 15, "$at: nobody waits until a request times out");
+		$session->close;
+	}
+	$sim->latency(0);
+	fresh_session()->query("ALTER SERVER gitlab OPTIONS (SET url '$url')");
 	return;
 }
 

@@ -33,6 +33,7 @@
 #include "http/memory.h"
 #include "http/transfer.h"
 #include "http/url.h"
+#include "http/waitset.h"
 #include "http/watch.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
@@ -222,6 +223,7 @@ static void
 client_close(HttpClient *client)
 {
 	Assert(dlist_is_empty(&client->transfers));
+	waitset_forget(client);
 	curl_multi_cleanup(client->multi);
 	client->multi = NULL;
 	client->timer_due = -1;
@@ -608,57 +610,21 @@ must_stop(int64 begun)
 		http_clock() - begun > MAX_SERVING_USECS;
 }
 
-/* Adds what libcurl waits for on behalf of a client. */
-static void
-add_sockets(WaitEventSet *set, HttpClient *client)
-{
-	for (int i = 0; i < client->waited.nfds; i++)
-	{
-		uint32		flags = 0;
-
-		if (client->waited.fds[i].events & POLLIN)
-			flags |= WL_SOCKET_READABLE;
-		if (client->waited.fds[i].events & POLLOUT)
-			flags |= WL_SOCKET_WRITEABLE;
-		if (flags)
-			AddWaitEventToSet(set, flags, client->waited.fds[i].fd, NULL,
-							  client);
-	}
-}
-
 /* Waits for sockets of clients, latch or timeout_ms, and lets libcurl act. */
 static void
 clients_wait(HttpClient **waiting, int nwaiting, long timeout_ms)
 {
-	WaitEventSet *set;
 	WaitEvent	events[MAX_EVENTS];
 	uint32		event = back_off_wait_event;
 	int64		begun;
-	int			nfds = 0;
 	int			n;
 
 	if (timeout_ms == 0)
 		return;
 	for (int i = 0; i < nwaiting; i++)
-	{
-		nfds += waiting[i]->waited.nfds;
 		if (waiting[i]->waited.nfds > 0)
 			event = wait_event(waiting[i]);
-	}
-
-	/*
-	 * A set of its own for each wait: libcurl closes and opens sockets as it
-	 * likes, and a set can't forget a descriptor.
-	 */
-	set = compat_wait_event_set(nfds + 2);
-	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	if (IsUnderPostmaster)
-		AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
-						  NULL);
-	for (int i = 0; i < nwaiting; i++)
-		add_sockets(set, waiting[i]);
-	n = WaitEventSetWait(set, timeout_ms, events, MAX_EVENTS, event);
-	FreeWaitEventSet(set);
+	n = waitset_wait(waiting, nwaiting, timeout_ms, event, events, MAX_EVENTS);
 
 	begun = http_clock();
 	for (int i = 0; i < n; i++)

@@ -54,7 +54,10 @@ sockets_set(SocketSet *set, int sockfd, short events)
 	set->fds[i].events = events;
 	set->fds[i].revents = 0;
 	if (i == set->nfds)
+	{
 		set->nfds++;
+		set->version++;
+	}
 	set_changing(set, false);
 	return true;
 }
@@ -69,8 +72,19 @@ sockets_remove(SocketSet *set, int sockfd)
 		{
 			set_changing(set, true);
 			set->fds[i] = set->fds[--set->nfds];
+			set->version++;
 			set_changing(set, false);
 			return;
 		}
 	}
+}
+
+/* Whether a socket is in the set. */
+bool
+sockets_have(const SocketSet *set, int sockfd)
+{
+	for (int i = 0; i < set->nfds; i++)
+		if (set->fds[i].fd == sockfd)
+			return true;
+	return false;
 }

@@ -21,11 +21,14 @@ typedef struct SocketSet
 	struct pollfd *fds;
 	int			nfds;
 	int			max_fds;
+	uint64		version;		/* another one after each socket that comes or
+								 * goes */
 	volatile	sig_atomic_t changing;	/* signal handlers must not look */
 } SocketSet;
 
-/* Neither raises an error; the first one returns false when memory is short. */
+/* None raises an error; the first one returns false when memory is short. */
 extern bool sockets_set(SocketSet *set, int sockfd, short events);
 extern void sockets_remove(SocketSet *set, int sockfd);
+extern bool sockets_have(const SocketSet *set, int sockfd);
 
 #endif							/* GITLAB_PAT_SOCKETS_H */

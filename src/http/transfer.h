@@ -40,6 +40,7 @@ struct HttpClient
 	bool		cut;			/* the last call was ended: see watch.h */
 	SocketSet	waited;			/* what libcurl waits for */
 	SocketSet	open;			/* all that it has opened, idle ones, too */
+	struct KeptWaitSet *kept;	/* of waitset.c, or NULL */
 	int			reserved;		/* descriptors that PostgreSQL knows of */
 };
 

@@ -238,6 +238,42 @@ sub test_failures
 		'each of several lost answers is told by an error or a warning');
 	$sim->clear_faults;
 
+	# token 18, "seed 1", waits for a retry when the request about 20, "seed 3", is refused
+	foreach (
+		[ UPDATE => "UPDATE tokens SET expires_at = $later WHERE name LIKE 'seed %'",
+			[ 'POST', '/personal_access_tokens', 'status', body_matches => '"seed 1"' ],
+			[ 'POST', '/personal_access_tokens', 'status', body_matches => '"seed 3"' ] ],
+		[ DELETE => "DELETE FROM tokens WHERE name LIKE 'seed %'",
+			[ 'DELETE', '/18$', 'status' ], [ 'DELETE', '/20$', 'status' ] ])
+	{
+		my ($command, $sql, $busy, $refused) = @$_;
+
+		said($session, q{ALTER SERVER gitlab OPTIONS (SET max_retries '3')});
+		seed(2, 12);
+		$sim->fault(@$busy, status => 429, headers => { 'Retry-After' => '30' }, times => 0);
+		$sim->fault(@$refused, status => 403);
+		$said = said($session, $sql);
+		$sim->clear_faults;
+		said($session, q{ALTER SERVER gitlab OPTIONS (SET max_retries '0')});
+		like($said, qr/ERROR:  42501: .* 20 on server "gitlab"\nDETAIL:  GitLab said: "403 Forbidden"/,
+			"the error of $command is what GitLab refused, and not what waited for a retry");
+		unlike($said, qr/Retry later|rate limit/, "the error of $command does not speak of what waited for a retry");
+		next if $command eq 'UPDATE';
+		like($said, qr/ Not tried: 18\b/, 'a revocation that waited for a retry counts as not tried');
+		like($said, qr/ AND id <> 20\.$/m, 'the hint of DELETE leaves out only what GitLab refused');
+	}
+
+	# requests that are under way when another one is refused
+	seed(2, 12);
+	my $before = said($session, 'SELECT requests FROM gitlab_pat_requests()');
+	$sim->latency(200);
+	$sim->fault('DELETE', '/17$', 'status', status => 403);
+	said($session, "DELETE FROM tokens WHERE name LIKE 'seed %'");
+	$sim->clear_faults;
+	$sim->latency(0);
+	is(said($session, 'SELECT requests FROM gitlab_pat_requests()') - $before,
+		$sim->count(path => '/api/v4'), 'requests that are under way when another one is refused are counted');
+
 	# caught
 	@owners = seed(5, 20);
 	$sim->fault('POST', "/users/$owners[2]/personal_access_tokens", 'status', status => 422);

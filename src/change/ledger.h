@@ -39,6 +39,7 @@
  *	SENT		the token is revoked, or absent		PAID		learn_revocation	no
  *	SENT		GitLab refuses, or was not asked	REFUSED		learn_revocation	no
  *	SENT		the answer is lost					UNKNOWN		learn_revocation	no
+ *	SENT		it was given up when another failed	OWED		learn_revocation	no
  *	REFUSED, UNKNOWN	there is a new credential	OWED		renew			yes
  *	REFUSED, UNKNOWN	there is another credential	OWED		find_other_payer	no
  *	OWED, REFUSED, UNKNOWN	another debt paid it	PAID		ledger_mark_paid	no

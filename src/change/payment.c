@@ -115,6 +115,12 @@ secret_is_dead(const Debt *debt)
 static void
 learn_revocation(Debt *debt)
 {
+	/* it was ended when another one had failed, and GitLab has done nothing */
+	if (api_was_given_up(debt->call))
+	{
+		ledger_set_state(debt, DEBT_OWED);
+		return;
+	}
 	switch (api_verdict(debt->call))
 	{
 		case API_DONE:
@@ -754,16 +760,17 @@ payment_carry_out(void)
 	while ((debt = ledger_first(is_due_before_commit)) != NULL)
 	{
 		Connection *connection = debt->connection;
+		Debt	   *failed;
 
 		(void) pay_over(connection, is_due_before_commit, NULL);
-		if (debt->state == DEBT_OWED)
+		failed = ledger_first(has_failed);
+		if (failed == NULL && debt->state == DEBT_OWED)
 			memory_report_exhausted();
-		debt = ledger_first(has_failed);
-		if (debt && !renew(connection))
+		if (failed && !renew(connection))
 		{
 			Debt	   *refused = ledger_first(is_refused);
 
-			report_unrevoked(refused ? refused : debt);
+			report_unrevoked(refused ? refused : failed);
 		}
 	}
 	ledger_assert();

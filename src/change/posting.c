@@ -524,6 +524,18 @@ finish_creation(Batch *batch, void *item)
 }
 
 /*
+ * How much the error of a creation that has failed tells: a lost answer more than a
+ * refusal, and that more than what was only given up when another creation had failed.
+ */
+static int
+weight_of(const Creation *failed)
+{
+	if (failed->debt->state == DEBT_LOST)
+		return 2;
+	return api_was_given_up(failed->debt->call) ? 0 : 1;
+}
+
+/*
  * Creates tokens, as many at a time as the table's concurrency says.  After a
  * failure no more are asked for, all that were are waited for, and then the first
  * failure is the error: it is known of each token whether it exists.
@@ -549,9 +561,7 @@ posting_create_all(const RemoteChange *change, Creation *creations, int ncreatio
 	{
 		if (creations[i].answer)
 			continue;
-		/* a lost answer matters more than a refusal */
-		if (failed == NULL || (failed->debt->state != DEBT_LOST &&
-							   creations[i].debt->state == DEBT_LOST))
+		if (failed == NULL || weight_of(&creations[i]) > weight_of(failed))
 		{
 			if (failed)
 				forget_post(change, failed->debt);

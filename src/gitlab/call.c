@@ -312,6 +312,11 @@ after_attempt(HttpExchange *exchange)
 		log_attempt(call);
 
 	wait = next_attempt(call);
+	if (wait >= 0 && exchange->last)
+	{
+		call->cut_short = true;
+		return -1;
+	}
 	if (wait >= 0 && leaves_stray(call, exchange))
 		call->stray = true;
 	return wait;
@@ -446,7 +451,11 @@ api_call_start(ApiCall *call)
 void
 api_last_attempt(ApiCall *call)
 {
+	bool		finished = call->exchange->finished;
+
 	http_last_attempt(call->exchange);
+	if (!finished && call->exchange->finished)
+		call->cut_short = true;
 }
 
 /* Ends a call, finished or not.  Never raises an error. */
@@ -723,6 +732,19 @@ api_verdict(ApiCall *call)
 			call->verdict = API_UNKNOWN;
 	}
 	return call->verdict;
+}
+
+/*
+ * Whether a finished call was not carried out because api_last_attempt() ended it, and
+ * not because GitLab would have it so.
+ */
+bool
+api_was_given_up(ApiCall *call)
+{
+	ApiVerdict	verdict = api_verdict(call);
+
+	return call->cut_short &&
+		(verdict == API_REFUSED || verdict == API_NOTHING_SENT);
 }
 
 /* Why the last attempt of a finished call was refused. */

@@ -80,6 +80,8 @@ typedef struct ApiCall
 	struct HttpExchange *exchange;	/* for call.c and words.c only */
 	bool		repeatable;		/* carrying it out twice does no harm */
 	bool		woken;			/* was sent again after having slept */
+	bool		cut_short;		/* another attempt, or the only one, was due
+								 * when api_last_attempt() ended it */
 	bool		stray;			/* an attempt that was repeated may be carried
 								 * out yet, even later than the last one */
 	bool		salvages;		/* its answer has a secret that nobody can get
@@ -130,6 +132,7 @@ extern ApiVerdict api_verdict(ApiCall *call);
 extern ApiRefusal api_refusal(const ApiCall *call);
 extern bool api_is_lost(ApiCall *call);
 extern bool api_left_stray(ApiCall *call);
+extern bool api_was_given_up(ApiCall *call);
 extern bool api_leaves_open(int status);
 extern bool api_finished(const ApiCall *call);
 extern int	api_attempts(const ApiCall *call);

@@ -353,7 +353,7 @@ attempt_over(HttpTransfer *transfer, HttpFailure failure)
 		exchange->client->answered = http_clock();
 
 	delay = exchange->policy ? exchange->policy(exchange) : -1;
-	if (delay < 0)
+	if (delay < 0 || exchange->last)
 	{
 		transfer->state = TRANSFER_FINISHED;
 		exchange->finished = true;
@@ -888,13 +888,15 @@ void
 http_last_attempt(HttpExchange *exchange)
 {
 	HttpTransfer *transfer = exchange->transfer;
+	bool		waits = transfer->state == TRANSFER_BACKING_OFF;
 
+	exchange->last = true;
+	if (!waits && transfer->state != TRANSFER_QUEUED &&
+		(transfer->state != TRANSFER_ACTIVE || exchange->sent))
+		return;
+	/* the policy has heard of the attempt, or there is none to tell of */
 	exchange->policy = NULL;
-	if (transfer->state == TRANSFER_BACKING_OFF)
-		attempt_over(transfer, exchange->failure);
-	else if (transfer->state == TRANSFER_QUEUED ||
-			 (transfer->state == TRANSFER_ACTIVE && !exchange->sent))
-		attempt_over(transfer, HTTP_CANNOT_CONNECT);
+	attempt_over(transfer, waits ? exchange->failure : HTTP_CANNOT_CONNECT);
 }
 
 /* Ends the exchange, finished or not, and frees all that belongs to it. */

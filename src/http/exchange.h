@@ -76,6 +76,8 @@ struct HttpExchange
 	const char *method;			/* a string constant */
 	const char *target;			/* path and query, from http_start() on */
 	bool		finished;
+	bool		last;			/* there is to be no other attempt, whatever
+								 * the policy says: http_last_attempt() */
 	bool		sent;			/* part of the body has gone out; if there is
 								 * none, the request may have */
 	bool		resent;			/* libcurl has sent it again, on a connection

@@ -210,6 +210,22 @@ sub test_statements
 	is(news(), '3 active', 'an INSERT for a BEFORE trigger creates each token once');
 	$node->safe_psql('postgres', 'DROP TRIGGER rename ON batches.tokens');
 
+	# such a trigger gets no secrets
+	$node->safe_psql(
+		'postgres', q{
+		CREATE FOREIGN TABLE batches.bare (user_id bigint, name text, scopes text[], expires_at date)
+			SERVER gitlab OPTIONS (resource 'personal_access_tokens');
+		CREATE FUNCTION batches.look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+		CREATE TRIGGER look AFTER INSERT ON batches.bare
+			FOR EACH ROW EXECUTE FUNCTION batches.look();});
+	$sim->reset;
+	my $said = said($session, "SET gitlab_pat_fdw.discard_secrets = off; INSERT INTO bare $select");
+	is(count_matches($said, qr/WARNING:  01L01: the secret of each new personal access token is discarded/),
+		1, 'an INSERT for a trigger warns once that the table has no column for the secrets');
+	is(news(), '10 active', 'an INSERT through a table without a column for the secrets creates the tokens');
+	is(said($session, "SET gitlab_pat_fdw.discard_secrets = on; INSERT INTO bare $select"),
+		'', 'such an INSERT does not warn if secrets may be discarded');
+
 	# a busy GitLab
 	$sim->reset;
 	said($session, q{TRUNCATE kept; ALTER SERVER gitlab OPTIONS (SET max_retries '3')});

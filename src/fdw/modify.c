@@ -414,8 +414,9 @@ gitlab_ExecForeignInsert(EState *estate, ResultRelInfo *rinfo,
 
 /*
  * How many rows of INSERT and COPY come at a time.  Several only where an AFTER ROW
- * trigger takes the secrets.  With RETURNING, and before a BEFORE ROW trigger that
- * may look at the table, the executor wants each row by itself.
+ * trigger takes the secrets.  If the table has no column for them, the trigger does not
+ * get any, and the first row warns of that.  With RETURNING, and before a BEFORE ROW
+ * trigger that may look at the table, the executor wants each row by itself.
  */
 int
 gitlab_GetForeignModifyBatchSize(ResultRelInfo *rinfo)
@@ -424,7 +425,7 @@ gitlab_GetForeignModifyBatchSize(ResultRelInfo *rinfo)
 	TriggerDesc *triggers = rinfo->ri_TrigDesc;
 
 	if (modify == NULL || modify->participant->insert_rows == NULL ||
-		rinfo->ri_projectReturning || rinfo->ri_WithCheckOptions ||
+		modify->discards || rinfo->ri_projectReturning || rinfo->ri_WithCheckOptions ||
 		(triggers && triggers->trig_insert_before_row) ||
 		!secret_is_for_trigger(rinfo, CMD_INSERT, InvalidAttrNumber))
 		return 1;

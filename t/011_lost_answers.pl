@@ -232,6 +232,25 @@ foreach my $status (400, 403)
 	is(changes($sim), '17 active, 18 active, 19 active', "$name: GitLab has the tokens that it should");
 }
 
+# A token that is known not to be the one that may have been created: GitLab had shown it
+# before, or the transaction has created it.  17 is made by somebody else, a moment ago.
+{
+	my $name = 'tokens like the one whose creation was lost';
+
+	$sim->reset;
+	$sim->control('POST', 'tokens', undef, { user_id => 2, name => q{it's lost}, scopes => ['api'] });
+	$sim->fault('POST', '/api/v4', 'reset', nth => 2, moment => 'after');
+	my $text = said(
+		$session, qq{
+		BEGIN; SELECT id FROM tokens WHERE name = 'it''s lost'; $insert; SAVEPOINT s; $insert; ROLLBACK TO s; $insert;
+		SELECT 'seen', string_agg(id || ' ' || active, ', ' ORDER BY id) FROM tokens WHERE name = 'it''s lost';
+		DELETE FROM tokens WHERE id IN (17, 18);
+		COMMIT});
+	like($text, qr/^seen\|17 true, 18 true, 19 false, 20 true$/m,
+		"$name: they are active, unlike the one that may have been created");
+	is(changes($sim), '17 revoked, 18 revoked, 19 active, 20 active', "$name: DELETE revokes them");
+}
+
 # An exception block catches the error, whatever the end of the transaction.
 foreach my $case ([ $insert, 'COMMIT' ], [ $insert, 'ROLLBACK' ], [ $native, 'COMMIT' ],
 	[ $native, 'ROLLBACK' ])

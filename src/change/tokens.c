@@ -898,7 +898,7 @@ tokens_update_rows(RemoteChange *change, RowUpdate *updates, int nupdates)
 
 /*
  * Whether a record looks like a token whose creation was rolled back, and not
- * answered.
+ * answered.  One that existed before, or that the transaction knows, is another one.
  */
 static bool
 may_be_lost(const ChangeScan *scan, JsonRecord *record)
@@ -925,7 +925,8 @@ may_be_lost(const ChangeScan *scan, JsonRecord *record)
 												   record, &isnull));
 		name = text_of(resource_tokens, record, "name");
 		if (!isnull && created >= debt->since && name && debt->name &&
-			strcmp(name, debt->name) == 0)
+			strcmp(name, debt->name) == 0 &&
+			ledger_shows_old(debt, record) == NULL)
 			return true;
 	}
 	return false;

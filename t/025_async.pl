@@ -80,6 +80,7 @@ sub test_same_time
 	reset_all(tokens => 2000);
 	foreach (
 		[ 'pages', '', 'page=6$', 'page=9$', 'page=10$' ],
+		[ 'pages without a row that counts', q{WHERE name ~ 'nothing'}, 'page=6$', 'page=9$', 'page=10$' ],
 		[ 'lookups', 'WHERE id = ANY (ARRAY(SELECT generate_series(1, 16)))', '/6$', '/9$', '/10$' ])
 	{
 		my ($what, $where, $stalled, $last, $next) = @$_;

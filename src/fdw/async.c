@@ -28,18 +28,31 @@ gitlab_IsForeignPathAsyncCapable(ForeignPath *path)
 	return true;
 }
 
-/* Gives the scan's next row, or its end, to whoever has asked for it. */
+/*
+ * Gives the scan's next row, or its end, to whoever has asked for it.  The executor
+ * drops rows that do not fulfill the conditions, and asks for more of them: it must not
+ * wait for these while other scans have rows.
+ */
 static void
 produce(AsyncRequest *areq)
 {
-	ExecAsyncRequestDone(areq, areq->requestee->ExecProcNodeReal(areq->requestee));
+	ForeignScanState *node = (ForeignScanState *) areq->requestee;
+	TupleTableSlot *slot = node->ss.ps.ExecProcNodeReal(&node->ss.ps);
+
+	if (TupIsNull(slot) && scan_awaited(node))
+		ExecAsyncRequestPending(areq);
+	else
+		ExecAsyncRequestDone(areq, slot);
 }
 
 /* Asks for a row: it is there, or a request is under way. */
 void
 gitlab_ForeignAsyncRequest(AsyncRequest *areq)
 {
-	if (scan_awaited((ForeignScanState *) areq->requestee))
+	ForeignScanState *node = (ForeignScanState *) areq->requestee;
+
+	((GitLabScan *) node->fdw_state)->yields = true;
+	if (scan_awaited(node))
 		ExecAsyncRequestPending(areq);
 	else
 		produce(areq);
@@ -83,7 +96,7 @@ wait_for_any(AppendState *append)
 		(void) api_wait(calls, ncalls);
 }
 
-/* Waits for GitLab in the Append's place, and responds if the row is there. */
+/* Waits for GitLab in the Append's place, and responds if a row is there. */
 void
 gitlab_ForeignAsyncConfigureWait(AsyncRequest *areq)
 {

@@ -775,8 +775,11 @@ static TupleTableSlot *
 next_row(ForeignScanState *node, GitLabScan *scan)
 {
 	bool		revoked;
-	JsonRecord *record = scan_next_record(node, scan, &revoked);
+	JsonRecord *record;
 
+	if (scan->yields && scan_awaited(node))
+		return ExecClearTuple(node->ss.ss_ScanTupleSlot);
+	record = scan_next_record(node, scan, &revoked);
 	if (record == NULL)
 		return ExecClearTuple(node->ss.ss_ScanTupleSlot);
 	scan_show_record(node, scan, record, revoked);

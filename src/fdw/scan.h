@@ -42,6 +42,8 @@ typedef struct GitLabScan
 	CommandId	curcid;			/* of the scan's snapshot */
 	ApiClient  *client;
 	bool		is_target;		/* UPDATE or DELETE changes the rows */
+	bool		yields;			/* where it would wait, it returns no row: see
+								 * scan_awaited() */
 	int			npasses;		/* how often it has asked from the start */
 	bool		found;			/* there was a row, in any pass */
 	bool		noticed;		/* tell_of_denial() has said its notice */

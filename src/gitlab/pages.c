@@ -79,6 +79,7 @@ struct Pages
 
 	/* the records of the current step */
 	MemoryContext step_context;
+	ApiCall    *mended[2];		/* what else they come from; or NULL */
 	JsonRecord **records;
 	int			nrecords;
 	int			next_record;
@@ -340,18 +341,16 @@ is_younger(const Pages *pages, JsonRecord *record)
 }
 
 /*
- * Checks that a record belongs after the one before, if the scan has promised an order:
- * by a number or a date.  False if the record has come too late for its place but need
- * not be returned, since it was created while the scan went on.
+ * Checks that a record belongs after the one before in the order that was promised: by a
+ * number or a date.  False if the record has come too late for its place but need not be
+ * returned, since it was created while the scan went on.
  */
 static bool
-check_order(Pages *pages, ApiCall *call, JsonRecord *record)
+check_order(Pages *pages, ApiCall *call, JsonRecord *record, bool is_first)
 {
 	OrderKey	key;
 	int			comparison;
 
-	if (pages->listing.order_by == NULL)
-		return true;
 	key = order_key(pages->resource, pages->listing.order_by, record);
 	comparison = pages->previous_key ?
 		order_compare(pages->previous_key, &key) : 0;
@@ -361,7 +360,7 @@ check_order(Pages *pages, ApiCall *call, JsonRecord *record)
 			return false;
 		/* of a list that changes, pages under way are answered in any order */
 		if (pages->restarted || pages->is_late ||
-			(pages->nrecords == 0 && !pages->keyset &&
+			(is_first && !pages->keyset &&
 			 totals_may_differ(&pages->totals, api_integer_header(call, "X-Total"))))
 			pages_refuse_changes(pages);
 		refuse_answer(pages, call,
@@ -404,17 +403,15 @@ is_from_elsewhere(Pages *pages, ApiCall *call)
 	return zone != ZONE_UTC;
 }
 
-/* Takes the records of a page that have not come before. */
+/* Adds the records of a page that have not come before. */
 static void
-take_page(Pages *pages, ApiCall *call)
+take_records(Pages *pages, ApiCall *call)
 {
-	size_t		n;
-	int64		patience = MAX_BARREN_PAGES;
-	bool		fresh = false;
+	size_t		n = json_object_array_length(call->record);
+	Size		size = sizeof(JsonRecord *) * (pages->nrecords + Max(n, 1));
 
-	n = json_object_array_length(call->record);
-	listing_learn_sight(pages->resource, call);
-	pages->records = palloc(sizeof(JsonRecord *) * Max(n, 1));
+	pages->records = pages->records ? repalloc(pages->records, size) :
+		palloc(size);
 	for (size_t i = 0; i < n; i++)
 	{
 		JsonRecord *record = json_object_array_get_idx(call->record, i);
@@ -423,16 +420,116 @@ take_page(Pages *pages, ApiCall *call)
 		if (!seen_add(pages->met ? pages->met : pages->seen, &key))
 			continue;
 		pages->received++;
-		fresh = true;
 		if (pages->met && !seen_add(pages->seen, &key))
-			continue;
-		if (!check_order(pages, call, record))
 			continue;
 		record_name_containers(record, pages->resource,
 							   pages->target->containers);
 		pages->records[pages->nrecords++] = record;
 	}
-	if (n == 0)
+}
+
+static void
+free_mended(Pages *pages)
+{
+	for (int i = 0; i < (int) lengthof(pages->mended); i++)
+	{
+		if (pages->mended[i])
+			api_call_free(pages->mended[i]);
+		pages->mended[i] = NULL;
+	}
+}
+
+/*
+ * Whether a page that was asked for again begins with what has come before, but for what
+ * is younger than the list's first answer.  Then nothing before it can be missing.
+ */
+static bool
+reaches_back(Pages *pages, ApiCall *call)
+{
+	size_t		n = json_object_array_length(call->record);
+
+	for (size_t i = 0; i < n; i++)
+	{
+		JsonRecord *record = json_object_array_get_idx(call->record, i);
+
+		if (!is_younger(pages, record))
+		{
+			ObjectKey	key = object_key(pages, call, record);
+
+			return !seen_add(pages->seen, &key);
+		}
+	}
+	return false;
+}
+
+/*
+ * Takes what may have slid past between the page before and this one, before this one's
+ * records are taken.  In a promised order they come first, and whoever has a LIMIT does
+ * not read the list to its end, where it would turn out that they are missing.  They are
+ * on one of the two pages now: see totals.h.
+ */
+static void
+mend_order(Pages *pages, ApiCall *call)
+{
+	int64		total = api_integer_header(call, "X-Total");
+	int64		step = pages->steps.current;
+	ApiCall   **mended = pages->mended;
+
+	if (pages->listing.order_by == NULL || pages->keyset || pages->is_late ||
+		total < 0 || total >= pages->totals.last)
+		return;
+	mended[0] = pages_sample(pages, step - 1);
+	if (!reaches_back(pages, mended[0]))
+		pages_refuse_changes(pages);
+	take_records(pages, mended[0]);
+	mended[1] = pages_sample(pages, step);
+	if (api_integer_header(mended[1], "X-Total") - total > page_size(pages))
+		pages_refuse_changes(pages);
+	take_records(pages, mended[1]);
+}
+
+static int
+compare_records(const void *a, const void *b, void *arg)
+{
+	const Pages *pages = arg;
+	const char *order_by = pages->listing.order_by;
+	OrderKey	x = order_key(pages->resource, order_by, *(JsonRecord *const *) a);
+	OrderKey	y = order_key(pages->resource, order_by, *(JsonRecord *const *) b);
+
+	return pages->listing.descending ? order_compare(&y, &x) :
+		order_compare(&x, &y);
+}
+
+/* Puts the records of several pages in order, and checks the order of one. */
+static void
+check_records(Pages *pages, ApiCall *call)
+{
+	int			n = 0;
+
+	if (pages->mended[0])
+		qsort_arg(pages->records, pages->nrecords, sizeof(JsonRecord *),
+				  compare_records, pages);
+	for (int i = 0; i < pages->nrecords; i++)
+		if (check_order(pages, call, pages->records[i], n == 0))
+			pages->records[n++] = pages->records[i];
+	pages->nrecords = n;
+}
+
+/* Takes the records of a page, and learns whether the list goes on. */
+static void
+take_page(Pages *pages, ApiCall *call)
+{
+	int64		received = pages->received;
+	int64		patience = MAX_BARREN_PAGES;
+	bool		fresh;
+
+	listing_learn_sight(pages->resource, call);
+	mend_order(pages, call);
+	take_records(pages, call);
+	fresh = pages->received > received;
+	if (pages->listing.order_by)
+		check_records(pages, call);
+	if (json_object_array_length(call->record) == 0)
 		pages->ended = true;
 	if (fresh)
 		pages->brought_new = true;
@@ -750,6 +847,7 @@ next_step(Pages *pages)
 	(void) must_unfit(pages);
 	if (pages->steps.current > 0)
 		steps_free(&pages->steps, pages->steps.current);
+	free_mended(pages);
 	MemoryContextReset(pages->step_context);
 	pages->records = NULL;
 	pages->steps.current = step = pages->steps.current + 1;
@@ -947,6 +1045,7 @@ pages_end(Pages *pages)
 	if (pages->late)
 		steps_restart(&pages->late->steps);
 	steps_restart(&pages->steps);
+	free_mended(pages);
 	MemoryContextDelete(pages->context);
 }
 

@@ -137,3 +137,15 @@ listing_learn_sight(const Resource *resource, ApiCall *call)
 						   &other) && other != first)
 			connection->sight = SIGHT_ALL;
 }
+
+/* Whether a list of parameters has one of this name. */
+bool
+listing_has(List *parameters, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, parameters)
+		if (strcmp(((ApiParameter *) lfirst(lc))->name, name) == 0)
+			return true;
+	return false;
+}

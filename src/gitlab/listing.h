@@ -41,5 +41,6 @@ extern List *listing_between(const StreamListing *listing,
 							 const char *before);
 extern InstanceZone listing_zone(ApiCall *call);
 extern void listing_learn_sight(const Resource *resource, ApiCall *call);
+extern bool listing_has(List *parameters, const char *name);
 
 #endif							/* GITLAB_PAT_LISTING_H */

@@ -29,10 +29,51 @@ order_key(const Resource *resource, const char *order_by, JsonRecord *record)
 	return key;
 }
 
-int
-order_compare(const OrderKey *a, const OrderKey *b)
+static int
+compare_keys(const OrderKey *a, const OrderKey *b)
 {
 	if (a->isnull || b->isnull)
 		return (int) a->isnull - (int) b->isnull;
 	return a->number < b->number ? -1 : a->number > b->number;
+}
+
+static int
+compare_in(const RecordOrder *order, const OrderKey *a, const OrderKey *b)
+{
+	return order->descending ? compare_keys(b, a) : compare_keys(a, b);
+}
+
+/* Whether a record may come after the last one. */
+bool
+order_allows(const RecordOrder *order, JsonRecord *record)
+{
+	OrderKey	key = order_key(order->resource, order->field, record);
+
+	return !order->begun || compare_in(order, &order->last, &key) <= 0;
+}
+
+/* Makes a record the last one. */
+void
+order_advance(RecordOrder *order, JsonRecord *record)
+{
+	order->last = order_key(order->resource, order->field, record);
+	order->begun = true;
+}
+
+static int
+compare_records(const void *a, const void *b, void *arg)
+{
+	const RecordOrder *order = arg;
+	OrderKey	x = order_key(order->resource, order->field, *(JsonRecord *const *) a);
+	OrderKey	y = order_key(order->resource, order->field, *(JsonRecord *const *) b);
+
+	return compare_in(order, &x, &y);
+}
+
+/* Sorts records; what is last does not count. */
+void
+order_sort(const RecordOrder *order, JsonRecord **records, int n)
+{
+	qsort_arg(records, n, sizeof(JsonRecord *), compare_records,
+			  unconstify(RecordOrder *, order));
 }

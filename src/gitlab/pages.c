@@ -33,9 +33,6 @@
 /* A scan whose pages bring no new id this often running would never end. */
 #define MAX_BARREN_PAGES 3
 
-/* How often a listing is read again before the scan gives up. */
-#define MAX_PASSES 4
-
 struct Pages
 {
 	const Resource *resource;
@@ -59,23 +56,17 @@ struct Pages
 
 	/* noticing changes */
 	char	   *frozen_at;		/* pages after the first were created by then */
-	int			pass;			/* the listing is being read for this time */
 	bool		restarted;		/* not all that was delivered came since */
-	Totals		totals;			/* what the pages of this pass said */
-	bool		mending;		/* the steps are what lies at their gaps */
-	bool		torn;			/* what is missing may lie farther off */
-	bool		brought_new;	/* this pass delivered something */
+	Totals		totals;			/* what the pages said; while it is mending,
+								 * the steps are what lies at its gaps */
 	bool		utc_shown;		/* the listing's time stamps are in UTC */
 	bool		is_elsewhere;	/* they, or what else is known, are not */
-	int64		received;		/* different records, in all passes */
-	int64		least;			/* and most: the totals of all passes */
-	int64		most;
 	Pages	   *late;			/* created within the first answer's second */
 	bool		is_late;
 	TimestampTz answered_by;	/* of a list in another order than that of
 								 * ids: what is younger came after the first
 								 * answer; 0: not known */
-	OrderKey   *previous_key;	/* for checking the order; NULL: none yet */
+	RecordOrder *order;			/* the order, if the listing has promised one */
 
 	/* the records of the current step */
 	MemoryContext step_context;
@@ -140,7 +131,7 @@ step_call(void *owner, int64 step)
 {
 	Pages	   *pages = owner;
 
-	return page_call(pages, pages->mending ?
+	return page_call(pages, pages->totals.mending ?
 					 totals_page_to_mend(&pages->totals, step) : step,
 					 page_size(pages));
 }
@@ -164,12 +155,14 @@ pages_open(ApiClient *client, const Resource *resource,
 	pages->keyset = resource->keyset;
 	pages->context = context;
 	steps_init(&pages->steps, client, listing->concurrency, step_call, pages);
-	pages->pass = 1;
-	totals_init(&pages->totals);
-	pages->least = PG_INT64_MAX;
+	totals_begin(&pages->totals);
 	pages->step_context = AllocSetContextCreate(context, "GitLab page",
 												ALLOCSET_SMALL_SIZES);
 	pages->listing = *listing;
+	pages->order = palloc0(sizeof(RecordOrder));
+	pages->order->resource = resource;
+	pages->order->field = listing->order_by;
+	pages->order->descending = listing->descending;
 	if (listing->utc_only && zone_known(api_connection(client)) == ZONE_OTHER)
 		ask_elsewhere(pages);
 	pages->whole.path = resource->path;
@@ -198,8 +191,8 @@ late_pages(Pages *pages)
 	late->seen = pages->seen;
 	late->is_late = true;
 	late->utc_shown = pages->utc_shown;
-	/* the buffer: it holds the last key of the pages when late is read */
-	late->previous_key = pages->previous_key;
+	/* by which the pages have been delivered when late is read */
+	late->order = pages->order;
 	MemoryContextSwitchTo(saved);
 	return late;
 }
@@ -234,14 +227,14 @@ pages_read_on(Pages *pages)
 static void
 send_ahead(Pages *pages, int64 step)
 {
-	bool		expected = !pages->mending && step <= expected_steps(pages);
+	bool		expected = !pages->totals.mending && step <= expected_steps(pages);
 	int64		until = step;
 
 	/*
 	 * Nobody knows yet whether more than the first page will be asked for.
 	 * Without totals, a page that overtakes another one may miss a row.
 	 */
-	if (!pages->keyset && !pages->reads_on && (step > 1 || pages->mending))
+	if (!pages->keyset && !pages->reads_on && (step > 1 || pages->totals.mending))
 		until = step + pages->steps.concurrency - 1;
 	if (expected)
 		until = Min(until, expected_steps(pages));
@@ -348,13 +341,7 @@ is_younger(const Pages *pages, JsonRecord *record)
 static bool
 check_order(Pages *pages, ApiCall *call, JsonRecord *record, bool is_first)
 {
-	OrderKey	key;
-	int			comparison;
-
-	key = order_key(pages->resource, pages->listing.order_by, record);
-	comparison = pages->previous_key ?
-		order_compare(pages->previous_key, &key) : 0;
-	if (pages->listing.descending ? comparison < 0 : comparison > 0)
+	if (!order_allows(pages->order, record))
 	{
 		if (is_younger(pages, record))
 			return false;
@@ -366,10 +353,7 @@ check_order(Pages *pages, ApiCall *call, JsonRecord *record, bool is_first)
 		refuse_answer(pages, call,
 					  "The answer is not in the order that was asked for");
 	}
-	if (pages->previous_key == NULL)
-		pages->previous_key = MemoryContextAlloc(pages->context,
-												 sizeof(OrderKey));
-	*pages->previous_key = key;
+	order_advance(pages->order, record);
 	return true;
 }
 
@@ -419,7 +403,7 @@ take_records(Pages *pages, ApiCall *call)
 
 		if (!seen_add(pages->met ? pages->met : pages->seen, &key))
 			continue;
-		pages->received++;
+		pages->totals.received++;
 		if (pages->met && !seen_add(pages->seen, &key))
 			continue;
 		record_name_containers(record, pages->resource,
@@ -488,18 +472,6 @@ mend_order(Pages *pages, ApiCall *call)
 	take_records(pages, mended[1]);
 }
 
-static int
-compare_records(const void *a, const void *b, void *arg)
-{
-	const Pages *pages = arg;
-	const char *order_by = pages->listing.order_by;
-	OrderKey	x = order_key(pages->resource, order_by, *(JsonRecord *const *) a);
-	OrderKey	y = order_key(pages->resource, order_by, *(JsonRecord *const *) b);
-
-	return pages->listing.descending ? order_compare(&y, &x) :
-		order_compare(&x, &y);
-}
-
 /* Puts the records of several pages in order, and checks the order of one. */
 static void
 check_records(Pages *pages, ApiCall *call)
@@ -507,8 +479,7 @@ check_records(Pages *pages, ApiCall *call)
 	int			n = 0;
 
 	if (pages->mended[0])
-		qsort_arg(pages->records, pages->nrecords, sizeof(JsonRecord *),
-				  compare_records, pages);
+		order_sort(pages->order, pages->records, pages->nrecords);
 	for (int i = 0; i < pages->nrecords; i++)
 		if (check_order(pages, call, pages->records[i], n == 0))
 			pages->records[n++] = pages->records[i];
@@ -519,24 +490,24 @@ check_records(Pages *pages, ApiCall *call)
 static void
 take_page(Pages *pages, ApiCall *call)
 {
-	int64		received = pages->received;
+	int64		received = pages->totals.received;
 	int64		patience = MAX_BARREN_PAGES;
 	bool		fresh;
 
 	listing_learn_sight(pages->resource, call);
 	mend_order(pages, call);
 	take_records(pages, call);
-	fresh = pages->received > received;
+	fresh = pages->totals.received > received;
 	if (pages->listing.order_by)
 		check_records(pages, call);
 	if (json_object_array_length(call->record) == 0)
 		pages->ended = true;
 	if (fresh)
-		pages->brought_new = true;
+		pages->totals.brought_new = true;
 	pages->barren = fresh ? 0 : pages->barren + 1;
 
 	/* reading again is expected to bring nothing, but not without an end */
-	if (pages->pass > 1 || pages->restarted)
+	if (pages->totals.pass > 1 || pages->restarted)
 		patience += Max(pages->steps.last, 100);
 	if (pages->barren < patience || pages->ended)
 		return;
@@ -558,25 +529,6 @@ answer_time(Pages *pages, ApiCall *call)
 	return MemoryContextStrdup(pages->context, buf);
 }
 
-/* Takes the total that the current page came with. */
-static void
-note_total(Pages *pages, int64 total)
-{
-	totals_note(&pages->totals, pages->context, pages->steps.current, total);
-	pages->least = Min(pages->least, total);
-	pages->most = Max(pages->most, total);
-}
-
-/* Learns whether the page at a gap has all that may be missing there. */
-static void
-learn_mending(Pages *pages, ApiCall *call)
-{
-	if (!totals_mend(&pages->totals, pages->steps.current,
-					 api_integer_header(call, "X-Total"), page_size(pages)))
-		pages->torn = true;
-	pages->ended = pages->steps.current == pages->steps.last;
-}
-
 /* Learns from a page's headers whether rows slid while the list was read. */
 static void
 learn_changes(Pages *pages, ApiCall *call)
@@ -584,7 +536,7 @@ learn_changes(Pages *pages, ApiCall *call)
 	int64		total = api_integer_header(call, "X-Total");
 
 	if (total >= 0)
-		note_total(pages, total);
+		totals_note(&pages->totals, pages->context, pages->steps.current, total);
 	if (pages->resource->created_before == NULL || pages->is_late ||
 		pages->frozen_at || pages->answered_by || pages->met ||
 		(pages->fitted && !pages->uncounted) || pages->ended)
@@ -635,9 +587,11 @@ learn_paging(Pages *pages, ApiCall *call)
 	const char *next = api_header(call, "X-Next-Page");
 	int64		npages;
 
-	if (pages->mending)
+	if (pages->totals.mending)
 	{
-		learn_mending(pages, call);
+		totals_mend(&pages->totals, pages->steps.current,
+					api_integer_header(call, "X-Total"), page_size(pages));
+		pages->ended = pages->steps.current == pages->steps.last;
 		return;
 	}
 	if (pages->keyset)
@@ -686,77 +640,49 @@ learn_paging(Pages *pages, ApiCall *call)
 	learn_changes(pages, call);
 }
 
-/* Forgets all steps, to read the listing from its beginning. */
+/* Forgets all steps, and begins with others. */
 static void
-restart(Pages *pages)
+begin_steps(Pages *pages)
 {
 	steps_restart(&pages->steps);
 	pages->restarted = true;
 	pages->ended = false;
-	pages->uncounted = false;
-	totals_init(&pages->totals);
-	pages->mending = pages->torn = false;
-	pages->brought_new = false;
 	pages->barren = 0;
 }
 
-/*
- * The steps of a listing are at their end, and rows slid.  True if it is clear where:
- * rows only left the list, or only entered it.  Then the pages at the gaps, if there
- * are any, become the steps.  That is known of parts only: the first page of a whole
- * list may count what was created later than the others do.
- */
-static bool
-begin_mending(Pages *pages)
+/* Reads the listing from its beginning. */
+static void
+restart(Pages *pages)
 {
-	if (!pages->still || !totals_show_gaps(&pages->totals))
-		return false;
-	if (pages->totals.ngaps > 0)
-	{
-		steps_restart(&pages->steps);
-		pages->steps.last = pages->totals.ngaps;
-		pages->restarted = true;
-		pages->ended = false;
-		pages->mending = true;
-		pages->barren = 0;
-	}
-	return true;
-}
-
-/* Whether the pages at the gaps have brought all that was missing there. */
-static bool
-is_mended(const Pages *pages)
-{
-	return !pages->torn && (pages->totals.rose ||
-							pages->received >= pages->totals.last);
+	begin_steps(pages);
+	pages->uncounted = false;
+	totals_begin_pass(&pages->totals);
 }
 
 /*
- * The steps of a listing are at their end.  True if it has to be read again,
- * because rows slid past, or because there are fewer of them than all pages have
- * said.  A row can slide past two readings only if it moves by more than a page.
+ * The steps of a listing are at their end.  True if it has to be read again, or the
+ * pages of it between which rows slid past.
  */
 static bool
 must_read_again(Pages *pages)
 {
-	bool		slid = totals_differ(&pages->totals);
-	bool		short_of = !slid && pages->received < pages->totals.last;
-
-	if (pages->keyset || pages->is_late ||
-		(!slid && !short_of))
+	if (pages->keyset || pages->is_late)
 		return false;
-	if (pages->mending && is_mended(pages))
-		return false;
-	if (!pages->mending && begin_mending(pages))
-		return pages->mending;
-	if (slid && pages->pass > 1 && !pages->brought_new &&
-		pages->most - pages->least <= page_size(pages))
-		return false;
-	if (pages->pass == MAX_PASSES)
-		pages_refuse_changes(pages);
-	restart(pages);
-	pages->pass++;
-	return true;
+	switch (totals_conclude(&pages->totals, pages->still, page_size(pages)))
+	{
+		case TOTALS_COMPLETE:
+			return false;
+		case TOTALS_MEND:
+			begin_steps(pages);
+			pages->steps.last = pages->totals.ngaps;
+			return true;
+		case TOTALS_READ_AGAIN:
+			restart(pages);
+			return true;
+		case TOTALS_GIVE_UP:
+			break;
+	}
+	pages_refuse_changes(pages);
 }
 
 /*
@@ -774,9 +700,7 @@ pages_restart_elsewhere(Pages *pages)
 	pages->late = NULL;
 	pages->frozen_at = NULL;
 	pages->answered_by = 0;
-	pages->pass = 1;
-	pages->least = PG_INT64_MAX;
-	pages->most = 0;
+	totals_begin(&pages->totals);
 }
 
 /* Restarts a listing that began with a small page; false if it need not. */
@@ -802,18 +726,6 @@ pages_may_skip(ApiClient *client, const Resource *resource, ApiCall *call,
 	return resource->containers[0] && api_means_closed(client, call) && skips;
 }
 
-static bool
-names_owner(const Pages *pages, List *parameters)
-{
-	ListCell   *lc;
-
-	foreach(lc, parameters)
-		if (strcmp(((ApiParameter *) lfirst(lc))->name,
-				   pages->resource->owner_parameter) == 0)
-			return true;
-	return false;
-}
-
 /*
  * Whether a refusal can mean that there is nothing, rather than that something
  * is wrong.  That is so for the beginning of a listing for an owner who may not
@@ -822,9 +734,11 @@ names_owner(const Pages *pages, List *parameters)
 static bool
 may_be_absent(const Pages *pages, int64 step)
 {
-	return step == 1 && pages->resource->owner_parameter &&
-		(names_owner(pages, pages->listing.parameters) ||
-		 names_owner(pages, pages->target->parameters));
+	const char *owner = pages->resource->owner_parameter;
+
+	return step == 1 && owner &&
+		(listing_has(pages->listing.parameters, owner) ||
+		 listing_has(pages->target->parameters, owner));
 }
 
 /* Makes the records of the next step current.  False: there is none. */
@@ -1007,11 +921,7 @@ pages_sample(Pages *pages, int64 number)
 bool
 pages_may_follow(Pages *pages, JsonRecord *record)
 {
-	OrderKey	key = order_key(pages->resource, pages->listing.order_by, record);
-	int			comparison = pages->previous_key ?
-		order_compare(pages->previous_key, &key) : 0;
-
-	if (pages->listing.descending ? comparison >= 0 : comparison <= 0)
+	if (order_allows(pages->order, record))
 		return true;
 	if (pages->steps.current > 1 && !is_younger(pages, record))
 		pages_refuse_changes(pages);

@@ -12,13 +12,28 @@
 #include "gitlab/totals.h"
 #include "utils/memutils.h"
 
-/* Forgets all totals, or begins with zeros; the room for gaps is kept. */
+/* How often a list is read again before the scan gives up. */
+#define MAX_PASSES 4
+
+/* Begins a pass, with the number that the totals have; the room for gaps is kept. */
 void
-totals_init(Totals *totals)
+totals_begin_pass(Totals *totals)
 {
 	totals->first = totals->last = -1;
 	totals->rose = totals->fell = false;
 	totals->ngaps = 0;
+	totals->mending = totals->torn = false;
+	totals->brought_new = false;
+}
+
+/* Begins the first pass, with zeros or with the rows that have been received. */
+void
+totals_begin(Totals *totals)
+{
+	totals_begin_pass(totals);
+	totals->pass = 1;
+	totals->least = PG_INT64_MAX;
+	totals->most = 0;
 }
 
 static void
@@ -54,10 +69,12 @@ totals_note(Totals *totals, MemoryContext context, int64 page, int64 total)
 	totals->rose = totals->rose || total > totals->first;
 	totals->fell = totals->fell || total < totals->first;
 	totals->last = total;
+	totals->least = Min(totals->least, total);
+	totals->most = Max(totals->most, total);
 }
 
 /* Whether rows have slid at all. */
-bool
+static bool
 totals_differ(const Totals *totals)
 {
 	return totals->rose || totals->fell;
@@ -68,17 +85,6 @@ bool
 totals_may_differ(const Totals *totals, int64 next)
 {
 	return totals_differ(totals) || totals->last < 0 || next != totals->last;
-}
-
-/*
- * Whether it is clear where rows may have slid past: at the gaps, of which
- * there may be none.  The first page was answered before all others were asked
- * for.
- */
-bool
-totals_show_gaps(const Totals *totals)
-{
-	return totals->rose != totals->fell;
 }
 
 /*
@@ -93,17 +99,59 @@ totals_page_to_mend(const Totals *totals, int64 gap)
 }
 
 /*
- * Takes the total of a page that was asked for again.  False if what is missing at
- * the gap may have moved farther than that page; or if there is no total: -1.
+ * Takes the total of a page that was asked for again, or -1 if it has none.  What is
+ * missing at the gap may have moved farther than that page.
  */
-bool
+void
 totals_mend(Totals *totals, int64 gap, int64 total, int page_size)
 {
 	const TotalsGap *g = &totals->gaps[gap - 1];
 
-	if (total < 0)
-		return false;
-	totals->last = totals->rose ? Max(totals->last, total) :
-		Min(totals->last, total);
-	return (totals->rose ? total - g->next_total : g->total - total) <= page_size;
+	if (total >= 0)
+		totals->last = totals->rose ? Max(totals->last, total) :
+			Min(totals->last, total);
+	if (total < 0 ||
+		(totals->rose ? total - g->next_total : g->total - total) > page_size)
+		totals->torn = true;
+}
+
+/* Whether the pages at the gaps have brought all that was missing there. */
+static bool
+is_mended(const Totals *totals)
+{
+	return !totals->torn &&
+		(totals->rose || totals->received >= totals->last);
+}
+
+/*
+ * What is to be done after the last page of a pass: something, if rows slid past, or if
+ * there are fewer of them than all pages have said.
+ *
+ * It is clear where rows slid past if rows only left the list, or only entered it: at the
+ * gaps, of which there may be none.  That is known of still lists only, which nothing new
+ * enters: the first page of another one may count what was created later than the others
+ * do.  A row can slide past two passes only if it moves by more than a page.
+ */
+TotalsVerdict
+totals_conclude(Totals *totals, bool still, int page_size)
+{
+	bool		slid = totals_differ(totals);
+
+	if (!slid && totals->received >= totals->last)
+		return TOTALS_COMPLETE;
+	if (totals->mending && is_mended(totals))
+		return TOTALS_COMPLETE;
+	if (!totals->mending && still && totals->rose != totals->fell)
+	{
+		totals->mending = totals->ngaps > 0;
+		return totals->mending ? TOTALS_MEND : TOTALS_COMPLETE;
+	}
+	if (slid && totals->pass > 1 && !totals->brought_new &&
+		totals->most - totals->least <= page_size)
+		return TOTALS_COMPLETE;
+	if (totals->pass == MAX_PASSES)
+		return TOTALS_GIVE_UP;
+	totals_begin_pass(totals);
+	totals->pass++;
+	return TOTALS_READ_AGAIN;
 }

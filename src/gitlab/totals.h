@@ -27,6 +27,7 @@ typedef struct TotalsGap
 
 typedef struct Totals
 {
+	/* of the pass under way: the list is being read from its beginning */
 	int64		first;			/* as the first page said, or -1 */
 	int64		last;			/* as the last one did, or -1 */
 	bool		rose;			/* some page said more than the first */
@@ -34,16 +35,35 @@ typedef struct Totals
 	TotalsGap  *gaps;			/* in ascending order */
 	int			ngaps;
 	int			max_gaps;
+	bool		mending;		/* the pages are those at the gaps */
+	bool		torn;			/* what is missing may lie farther off */
+	bool		brought_new;	/* a row came that had not come before */
+
+	/* of all passes */
+	int			pass;			/* the number of this one, from 1 */
+	int64		received;		/* different rows */
+	int64		least;			/* and most: the totals */
+	int64		most;
 } Totals;
 
-extern void totals_init(Totals *totals);
+/* What is to be done after the last page. */
+typedef enum TotalsVerdict
+{
+	TOTALS_COMPLETE,			/* nothing: each row has come */
+	TOTALS_MEND,				/* read the pages at the gaps */
+	TOTALS_READ_AGAIN,			/* begin another pass */
+	TOTALS_GIVE_UP				/* the list changes too much */
+} TotalsVerdict;
+
+extern void totals_begin(Totals *totals);
+extern void totals_begin_pass(Totals *totals);
 extern void totals_note(Totals *totals, MemoryContext context, int64 page,
 						int64 total);
-extern bool totals_differ(const Totals *totals);
 extern bool totals_may_differ(const Totals *totals, int64 next);
-extern bool totals_show_gaps(const Totals *totals);
 extern int64 totals_page_to_mend(const Totals *totals, int64 gap);
-extern bool totals_mend(Totals *totals, int64 gap, int64 total,
+extern void totals_mend(Totals *totals, int64 gap, int64 total,
 						int page_size);
+extern TotalsVerdict totals_conclude(Totals *totals, bool still,
+									 int page_size);
 
 #endif							/* GITLAB_PAT_TOTALS_H */

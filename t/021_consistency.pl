@@ -302,6 +302,21 @@ sub test_first_rows
 		}
 		$session->query('RESET enable_sort');
 
+		# a rotation: a token leaves the front of the list, and another one enters behind
+		foreach my $limit ("LIMIT $first", 'OFFSET 0')
+		{
+			my $query = "SELECT id FROM $table WHERE active ORDER BY expires_at";
+
+			fresh();
+			my ($old, @others) = split /,/, ids_of("$query LIMIT $first");
+			hook('page=2', 1, { revoke => $old },
+				{ create => { user_id => 2, name => 'new', scopes => ['api'], expires_at => '2099-12-31' } });
+			my %read = map { $_ => 1 } split /,/, ids_of("SELECT id FROM ($query $limit) t");
+			$sim->control('DELETE', 'hooks');
+			is(join(' ', grep { !$read{$_} } @others), '',
+				"$schema: the first rows ORDER BY expires_at $limit are all there while one is rotated");
+		}
+
 		# a cursor that was not read to its end
 		fresh();
 		$session->query("BEGIN; DECLARE c CURSOR FOR SELECT id FROM $table ORDER BY id");

@@ -60,14 +60,20 @@ order_advance(RecordOrder *order, JsonRecord *record)
 	order->begun = true;
 }
 
-static int
-compare_records(const void *a, const void *b, void *arg)
+/* Below 0 if a record comes before another one, above 0 if it comes after it. */
+int
+order_compare(const RecordOrder *order, JsonRecord *a, JsonRecord *b)
 {
-	const RecordOrder *order = arg;
-	OrderKey	x = order_key(order->resource, order->field, *(JsonRecord *const *) a);
-	OrderKey	y = order_key(order->resource, order->field, *(JsonRecord *const *) b);
+	OrderKey	x = order_key(order->resource, order->field, a);
+	OrderKey	y = order_key(order->resource, order->field, b);
 
 	return compare_in(order, &x, &y);
+}
+
+static int
+compare_records(const void *a, const void *b, void *order)
+{
+	return order_compare(order, *(JsonRecord *const *) a, *(JsonRecord *const *) b);
 }
 
 /* Sorts records; what is last does not count. */

@@ -32,6 +32,8 @@ extern OrderKey order_key(const Resource *resource, const char *order_by,
 						  JsonRecord *record);
 extern bool order_allows(const RecordOrder *order, JsonRecord *record);
 extern void order_advance(RecordOrder *order, JsonRecord *record);
+extern int	order_compare(const RecordOrder *order, JsonRecord *a,
+						  JsonRecord *b);
 extern void order_sort(const RecordOrder *order, JsonRecord **records, int n);
 
 #endif							/* GITLAB_PAT_ORDER_H */

@@ -10,7 +10,8 @@
  * delivered twice.  Pages after the first are limited to what had been created when
  * that was answered; what was created within that second is asked for apart, by
  * `late`.  When rows leave the selection or enter it, later ones slide to other pages.
- * Then the total changes, and the listing is read again for what slid past.
+ * Then the total changes, and the listing is read again for what slid past; or in a
+ * promised order, the two pages between which it did, at once.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -66,7 +67,14 @@ struct Pages
 	TimestampTz answered_by;	/* of a list in another order than that of
 								 * ids: what is younger came after the first
 								 * answer; 0: not known */
-	RecordOrder *order;			/* the order, if the listing has promised one */
+	bool		shifted;		/* the first page has what the others are not
+								 * counted with */
+	bool		scattered;		/* what late has may belong on any page */
+	JsonRecord *late_record;	/* of late, not delivered yet; or NULL */
+	RecordOrder *order;			/* the order, if the listing has promised one,
+								 * and how far pages have been checked in it */
+	RecordOrder delivered;		/* how far both pages and late have been
+								 * delivered */
 
 	/* the records of the current step */
 	MemoryContext step_context;
@@ -163,6 +171,7 @@ pages_open(ApiClient *client, const Resource *resource,
 	pages->order->resource = resource;
 	pages->order->field = listing->order_by;
 	pages->order->descending = listing->descending;
+	pages->delivered = *pages->order;
 	if (listing->utc_only && zone_known(api_connection(client)) == ZONE_OTHER)
 		ask_elsewhere(pages);
 	pages->whole.path = resource->path;
@@ -193,6 +202,8 @@ late_pages(Pages *pages)
 	late->utc_shown = pages->utc_shown;
 	/* by which the pages have been delivered when late is read */
 	late->order = pages->order;
+	if (pages->answered_by)
+		late->listing.order_by = NULL;	/* next_merged() puts it in order */
 	MemoryContextSwitchTo(saved);
 	return late;
 }
@@ -244,7 +255,8 @@ send_ahead(Pages *pages, int64 step)
 		steps_send(&pages->steps, i);
 
 	/* what is created meanwhile is asked for as soon as there is room */
-	if (pages->late && pages->late->steps.sent == 0 && !expected &&
+	if (pages->late && pages->late->steps.sent == 0 &&
+		(!expected || pages->scattered) &&
 		pages->steps.sent - step + 1 < pages->steps.concurrency)
 		steps_send(&pages->late->steps, 1);
 }
@@ -318,19 +330,21 @@ pages_refuse_changes(Pages *pages)
 			 errhint("The transaction might succeed if retried.")));
 }
 
+/* Whether the record was created at a time or after it. */
+static bool
+is_created_since(JsonRecord *record, TimestampTz since)
+{
+	TimestampTz created;
+
+	return record_moment(record, "created_at", &created) && created >= since;
+}
+
 /* Whether the record was certainly created after the list's first answer. */
 static bool
 is_younger(const Pages *pages, JsonRecord *record)
 {
-	const ResourceField *field;
-	bool		isnull;
-	Datum		created_at;
-
-	if (pages->answered_by == 0)
-		return false;
-	field = resource_field(pages->resource, "created_at");
-	created_at = record_datum(pages->resource, field, record, &isnull);
-	return !isnull && DatumGetTimestampTz(created_at) >= pages->answered_by;
+	return pages->answered_by != 0 &&
+		is_created_since(record, pages->answered_by);
 }
 
 /*
@@ -460,12 +474,22 @@ mend_order(Pages *pages, ApiCall *call)
 	ApiCall   **mended = pages->mended;
 
 	if (pages->listing.order_by == NULL || pages->keyset || pages->is_late ||
-		total < 0 || total >= pages->totals.last)
+		((total < 0 || total >= pages->totals.last) &&
+		 !(pages->shifted && step == 2)))
 		return;
 	mended[0] = pages_sample(pages, step - 1);
-	if (!reaches_back(pages, mended[0]))
+	/* nothing comes before the first page */
+	if (step > 2 && !reaches_back(pages, mended[0]))
 		pages_refuse_changes(pages);
 	take_records(pages, mended[0]);
+	if (step == 2)
+	{
+		/* the first answer has counted what the others do not */
+		totals_forget(&pages->totals);
+		if (api_integer_header(mended[0], "X-Total") >= 0)
+			totals_note(&pages->totals, pages->context, step - 1,
+						api_integer_header(mended[0], "X-Total"));
+	}
 	mended[1] = pages_sample(pages, step);
 	if (api_integer_header(mended[1], "X-Total") - total > page_size(pages))
 		pages_refuse_changes(pages);
@@ -543,24 +567,31 @@ learn_changes(Pages *pages, ApiCall *call)
 		return;
 
 	/*
-	 * What is created meanwhile has the highest ids, so that it can be asked
-	 * for apart.  In another order it may belong anywhere: there the pages
-	 * are left as they are, for new rows push others to later pages, and push
-	 * none out of sight.
+	 * What is created meanwhile is asked for apart.  It has the highest ids.
+	 * In another order it may belong anywhere, and the first page may have
+	 * some of it, which the others are not counted with.  With the highest
+	 * ids first, that page has all of it unless it ends with it.
 	 */
+	pages->frozen_at = answer_time(pages, call);
+	if (pages->frozen_at == NULL)
+		return;
 	if (pages->listing.order_by &&
 		(pages->listing.descending || strcmp(pages->listing.order_by, "id") != 0))
 	{
+		TimestampTz second = time_t_to_timestamptz(api_date(call));
+
 		/* the header cuts the second off */
-		if (api_date(call) >= 0)
-			pages->answered_by = time_t_to_timestamptz(api_date(call) + 1);
+		pages->answered_by = second + USECS_PER_SEC;
+		pages->scattered = strcmp(pages->listing.order_by, "id") != 0;
+		for (int i = 0; i < pages->nrecords; i++)
+			if (is_created_since(pages->records[i], second))
+			{
+				pages->shifted = true;
+				if (i == pages->nrecords - 1)
+					pages->scattered = true;
+			}
 	}
-	else
-	{
-		pages->frozen_at = answer_time(pages, call);
-		if (pages->frozen_at)
-			pages->late = late_pages(pages);
-	}
+	pages->late = late_pages(pages);
 }
 
 /*
@@ -698,8 +729,10 @@ pages_restart_elsewhere(Pages *pages)
 	if (pages->late)
 		pages_end(pages->late);
 	pages->late = NULL;
+	pages->late_record = NULL;
 	pages->frozen_at = NULL;
 	pages->answered_by = 0;
+	pages->shifted = pages->scattered = false;
 	totals_begin(&pages->totals);
 }
 
@@ -792,6 +825,71 @@ next_step(Pages *pages)
 }
 
 /*
+ * The next record of what is asked for apart, which stays the next one until late_record
+ * is NULL; NULL at the end.  What has its place before a record that was delivered was
+ * created after the first page was answered, and need not be returned.
+ */
+static JsonRecord *
+peek_late(Pages *pages)
+{
+	while (pages->late_record ||
+		   (pages->late_record = pages_next(pages->late)) != NULL)
+	{
+		if (order_allows(&pages->delivered, pages->late_record))
+			break;
+		pages->late_record = NULL;
+	}
+	return pages->late_record;
+}
+
+/*
+ * Whether records of late may come before others of the current page.  What belongs on
+ * the first page is there.
+ */
+static bool
+must_merge(const Pages *pages)
+{
+	return pages->steps.current > 1 &&
+		(pages->scattered || pages->steps.current > expected_steps(pages));
+}
+
+/*
+ * The next record of a list in another order than that of ids: of the current page, if
+ * there is one, or of late.  GitLab has sorted both.
+ */
+static JsonRecord *
+next_merged(Pages *pages)
+{
+	JsonRecord *record = pages->next_record < pages->nrecords ?
+		pages->records[pages->next_record] : NULL;
+
+	if ((record == NULL || must_merge(pages)) && peek_late(pages) &&
+		(record == NULL ||
+		 order_compare(pages->order, pages->late_record, record) < 0))
+	{
+		record = pages->late_record;
+		pages->late_record = NULL;
+	}
+	else if (record)
+	{
+		api_statistics(pages->steps.client)->rows++;
+		pages->next_record++;
+	}
+	if (record)
+		order_advance(&pages->delivered, record);
+	return record;
+}
+
+/* The next record of late, once the pages are at their end; or NULL. */
+static JsonRecord *
+next_late(Pages *pages)
+{
+	if (pages->late == NULL)
+		return NULL;
+	return pages->answered_by ? next_merged(pages) : pages_next(pages->late);
+}
+
+/*
  * The next record, which stays valid until the one after it is asked for; NULL
  * at the end.  Raises the errors of failed requests.
  */
@@ -806,12 +904,14 @@ pages_next(Pages *pages)
 			continue;
 		if (pages_are_long(pages))
 			return NULL;
-		if (pages->late && (record = pages_next(pages->late)) != NULL)
+		if ((record = next_late(pages)) != NULL)
 			return record;
 		if (pages->late == NULL || !pages->late->is_elsewhere)
 			return NULL;
 		pages_restart_elsewhere(pages);
 	}
+	if (pages->late && pages->answered_by)
+		return next_merged(pages);
 	api_statistics(pages->steps.client)->rows++;
 	return pages->records[pages->next_record++];
 }
@@ -842,15 +942,10 @@ pages_listing(const Pages *pages)
 Pages *
 pages_late(Pages *pages)
 {
-	if (pages->frozen_at == NULL && pages->answered_by != 0)
-	{
-		/* answered_by is a second later */
-		MemoryContext saved = MemoryContextSwitchTo(pages->context);
-
-		pages->frozen_at = record_time(pages->answered_by / 1000 - 1000);
-		pages->late = late_pages(pages);
-		MemoryContextSwitchTo(saved);
-	}
+	/* what was looked at, and not delivered, is the next one again */
+	if (pages->late_record)
+		pages->late->next_record--;
+	pages->late_record = NULL;
 	/* it is sorted with all else, and leaves the last delivered key alone */
 	if (pages->late)
 		pages->late->listing.order_by = NULL;

@@ -15,13 +15,20 @@
 /* How often a list is read again before the scan gives up. */
 #define MAX_PASSES 4
 
-/* Begins a pass, with the number that the totals have; the room for gaps is kept. */
+/* Forgets what the pages of this pass have said; the room for gaps is kept. */
 void
-totals_begin_pass(Totals *totals)
+totals_forget(Totals *totals)
 {
 	totals->first = totals->last = -1;
 	totals->rose = totals->fell = false;
 	totals->ngaps = 0;
+}
+
+/* Begins a pass, with the number that the totals have. */
+void
+totals_begin_pass(Totals *totals)
+{
+	totals_forget(totals);
 	totals->mending = totals->torn = false;
 	totals->brought_new = false;
 }

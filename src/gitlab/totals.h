@@ -57,6 +57,7 @@ typedef enum TotalsVerdict
 
 extern void totals_begin(Totals *totals);
 extern void totals_begin_pass(Totals *totals);
+extern void totals_forget(Totals *totals);
 extern void totals_note(Totals *totals, MemoryContext context, int64 page,
 						int64 total);
 extern bool totals_may_differ(const Totals *totals, int64 next);

@@ -11,6 +11,7 @@
 
 #include "gitlab/jsonc.h"
 #include "gitlab/listing.h"
+#include "pgtime.h"
 
 /* A call for what a target names. */
 ApiCall *
@@ -148,4 +149,117 @@ listing_has(List *parameters, const char *name)
 		if (strcmp(((ApiParameter *) lfirst(lc))->name, name) == 0)
 			return true;
 	return false;
+}
+
+/* When a page was answered, in the form of a parameter, in a context; or NULL. */
+char *
+listing_answer_time(ApiCall *call, MemoryContext context)
+{
+	pg_time_t	when = api_date(call);
+	char		buf[64];
+
+	if (when < 0)
+		return NULL;
+	pg_strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S.000Z", pg_gmtime(&when));
+	return MemoryContextStrdup(context, buf);
+}
+
+/*
+ * Whether an answer to a list may be taken for an empty one, because what it is
+ * about may not be read or is not there.  An error that says so will be the
+ * role's.
+ */
+bool
+listing_may_skip(ApiClient *client, const Resource *resource, ApiCall *call,
+				 bool skips)
+{
+	return resource->containers[0] && api_means_closed(client, call) && skips;
+}
+
+/* The parameter that names the next page of a list by keyset. */
+const char *
+listing_keyset_parameter(const Resource *resource)
+{
+	return resource->keyset_parameter ? resource->keyset_parameter : "cursor";
+}
+
+/*
+ * Whether this is the last page of a list by keyset, although its link names
+ * another one.  GitLab's list of projects always names one.  The link also says
+ * how many rows a page may have.
+ */
+static bool
+is_last_page(const Resource *resource, ApiCall *call)
+{
+	char	   *limit;
+
+	if (resource->keyset_parameter == NULL)
+		return false;
+	limit = api_link_parameter(call, "next", "per_page");
+	return limit &&
+		json_object_array_length(call->record) < strtoul(limit, NULL, 10);
+}
+
+/*
+ * What the headers of a page, with this number and at most so many records, say about
+ * those that follow.  A server that knows no keyset for this list answers by offset.
+ */
+NextPage
+listing_next(const Resource *resource, ApiCall *call, bool keyset, int64 page,
+			 int page_size)
+{
+	NextPage	next = {.last = api_integer_header(call, "X-Total-Pages")};
+	const char *number = api_header(call, "X-Next-Page");
+
+	if (keyset)
+	{
+		const char *cursor = api_header(call, "X-Next-Cursor");
+
+		if (cursor == NULL || cursor[0] == '\0')
+			cursor = api_link_parameter(call, "next",
+										listing_keyset_parameter(resource));
+		if (is_last_page(resource, call))
+			return next;
+		if (cursor && cursor[0])
+		{
+			next.exists = true;
+			next.cursor = cursor;
+			return next;
+		}
+		if (number == NULL || number[0] == '\0')
+		{
+			if (cursor)
+				next.problem = "The link to the next page has no cursor";
+			return next;
+		}
+	}
+
+	/*
+	 * An empty header says that this is the last page.  If a proxy has
+	 * removed the headers, a page that is not full does.
+	 */
+	next.exists = number ? number[0] != '\0' :
+		next.last > 0 ? page < next.last :
+		json_object_array_length(call->record) >= (size_t) page_size;
+	return next;
+}
+
+/*
+ * A part of a listing: what was created between two times, as listing_between() has it,
+ * in whatever order, and all of it.
+ */
+StreamListing
+listing_part(const StreamListing *listing, const Resource *resource,
+			 const char *after, const char *before)
+{
+	StreamListing part = *listing;
+	ListCell   *lc;
+
+	part.parameters = NIL;
+	foreach(lc, listing_between(listing, resource, after, before))
+		if (strcmp(((ApiParameter *) lfirst(lc))->name, PARAMETER_SORT) != 0)
+			part.parameters = lappend(part.parameters, lfirst(lc));
+	part.order_by = NULL;
+	part.expected_rows = 0;
+	return part;
 }

@@ -28,6 +28,17 @@ typedef struct StreamListing
 	bool		skips;			/* lists that may not be read are empty */
 } StreamListing;
 
+/* What a page of a list says about those that follow. */
+typedef struct NextPage
+{
+	bool		exists;			/* there is another page */
+	const char *cursor;			/* its name, by keyset; belongs to the call or
+								 * to the current memory context.  NULL: it
+								 * has the next number */
+	int64		last;			/* the number of the last page, or -1 */
+	const char *problem;		/* what is wrong with the answer, or NULL */
+} NextPage;
+
 /* How a list is asked for an order. */
 #define PARAMETER_SORT "sort"
 
@@ -39,8 +50,17 @@ extern void listing_ask(const StreamListing *listing, const Resource *resource,
 extern List *listing_between(const StreamListing *listing,
 							 const Resource *resource, const char *after,
 							 const char *before);
+extern StreamListing listing_part(const StreamListing *listing,
+								  const Resource *resource, const char *after,
+								  const char *before);
 extern InstanceZone listing_zone(ApiCall *call);
 extern void listing_learn_sight(const Resource *resource, ApiCall *call);
+extern char *listing_answer_time(ApiCall *call, MemoryContext context);
+extern bool listing_may_skip(ApiClient *client, const Resource *resource,
+							 ApiCall *call, bool skips);
+extern const char *listing_keyset_parameter(const Resource *resource);
+extern NextPage listing_next(const Resource *resource, ApiCall *call,
+							 bool keyset, int64 page, int page_size);
 extern bool listing_has(List *parameters, const char *name);
 
 #endif							/* GITLAB_PAT_LISTING_H */

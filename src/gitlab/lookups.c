@@ -296,8 +296,8 @@ note_skipped(Lookups *lookups, const ApiTarget *target)
 static bool
 is_skipped(Lookups *lookups, ApiCall *call, const ApiTarget *target)
 {
-	if (!pages_may_skip(lookups->steps.client, lookups->resource, call,
-						lookups->skips))
+	if (!listing_may_skip(lookups->steps.client, lookups->resource, call,
+						  lookups->skips))
 		return false;
 	note_skipped(lookups, target);
 	return true;

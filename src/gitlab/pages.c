@@ -27,7 +27,6 @@
 #include "gitlab/totals.h"
 #include "gitlab/words.h"
 #include "miscadmin.h"
-#include "pgtime.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -105,14 +104,6 @@ page_size(const Pages *pages)
 		pages->listing.page_size;
 }
 
-/* The parameter that names the next page of a list by keyset. */
-static const char *
-keyset_parameter(const Pages *pages)
-{
-	return pages->resource->keyset_parameter ?
-		pages->resource->keyset_parameter : "cursor";
-}
-
 static ApiCall *
 page_call(Pages *pages, int64 number_of_page, int size)
 {
@@ -130,7 +121,8 @@ page_call(Pages *pages, int64 number_of_page, int size)
 		api_add_parameter(call, "page", number);
 	}
 	else if (pages->cursor)
-		api_add_parameter(call, keyset_parameter(pages), pages->cursor);
+		api_add_parameter(call, listing_keyset_parameter(pages->resource),
+						  pages->cursor);
 	return call;
 }
 
@@ -540,19 +532,6 @@ take_page(Pages *pages, ApiCall *call)
 	pages->ended = true;		/* a server that doesn't know created_after */
 }
 
-/* When the first page was answered, in the form of a parameter; or NULL. */
-static char *
-answer_time(Pages *pages, ApiCall *call)
-{
-	pg_time_t	when = api_date(call);
-	char		buf[64];
-
-	if (when < 0)
-		return NULL;
-	pg_strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S.000Z", pg_gmtime(&when));
-	return MemoryContextStrdup(pages->context, buf);
-}
-
 /* Learns from a page's headers whether rows slid while the list was read. */
 static void
 learn_changes(Pages *pages, ApiCall *call)
@@ -572,7 +551,7 @@ learn_changes(Pages *pages, ApiCall *call)
 	 * some of it, which the others are not counted with.  With the highest
 	 * ids first, that page has all of it unless it ends with it.
 	 */
-	pages->frozen_at = answer_time(pages, call);
+	pages->frozen_at = listing_answer_time(call, pages->context);
 	if (pages->frozen_at == NULL)
 		return;
 	if (pages->listing.order_by &&
@@ -594,29 +573,11 @@ learn_changes(Pages *pages, ApiCall *call)
 	pages->late = late_pages(pages);
 }
 
-/*
- * Whether this is the last page of a list by keyset, although its link names
- * another one.  GitLab's list of projects always names one.  The link also says
- * how many rows a page may have.
- */
-static bool
-is_last_page(const Pages *pages, ApiCall *call)
-{
-	char	   *limit;
-
-	if (pages->resource->keyset_parameter == NULL)
-		return false;
-	limit = api_link_parameter(call, "next", "per_page");
-	return limit &&
-		json_object_array_length(call->record) < strtoul(limit, NULL, 10);
-}
-
 /* Learns from a page's headers which pages follow. */
 static void
 learn_paging(Pages *pages, ApiCall *call)
 {
-	const char *next = api_header(call, "X-Next-Page");
-	int64		npages;
+	NextPage	next;
 
 	if (pages->totals.mending)
 	{
@@ -625,46 +586,26 @@ learn_paging(Pages *pages, ApiCall *call)
 		pages->ended = pages->steps.current == pages->steps.last;
 		return;
 	}
-	if (pages->keyset)
-	{
-		const char *link = api_header(call, "X-Next-Cursor");
-		char	   *cursor = link && link[0] ? pstrdup(link) :
-			api_link_parameter(call, "next", keyset_parameter(pages));
-
-		if (is_last_page(pages, call))
-			pages->ended = true;
-		if (cursor && cursor[0] && !pages->ended)
-		{
-			pages->cursor = MemoryContextStrdup(pages->context, cursor);
-			if (pages->steps.current > 1)
-				steps_send(&pages->steps, pages->steps.current + 1);
-			return;
-		}
-		/* a server that knows no keyset here answers by offset */
-		if (next && next[0])
-			pages->keyset = false;
-		else if (cursor && !cursor[0])
-			refuse_answer(pages, call,
-						  "The link to the next page has no cursor");
-		else
-		{
-			pages->ended = true;
-			return;
-		}
-	}
-	npages = api_integer_header(call, "X-Total-Pages");
-	if (npages > 0)
-		pages->steps.last = npages;
-
-	/*
-	 * An empty header says that this is the last page.  If a proxy has
-	 * removed the headers, a page that is not full does.
-	 */
-	if (next == NULL ? (npages > 0 ? pages->steps.current >= npages :
-						json_object_array_length(call->record) < (size_t) page_size(pages)) :
-		next[0] == '\0')
+	next = listing_next(pages->resource, call, pages->keyset,
+						pages->steps.current, page_size(pages));
+	if (next.problem)
+		refuse_answer(pages, call, next.problem);
+	if (!next.exists)
 		pages->ended = true;
-	if (next && !pages->ended && !pages->is_late &&
+	if (next.cursor)
+	{
+		pages->cursor = MemoryContextStrdup(pages->context, next.cursor);
+		if (pages->steps.current > 1)
+			steps_send(&pages->steps, pages->steps.current + 1);
+		return;
+	}
+	if (pages->keyset && pages->ended)
+		return;
+	/* a server that knows no keyset here answers by offset */
+	pages->keyset = false;
+	if (next.last > 0)
+		pages->steps.last = next.last;
+	if (api_header(call, "X-Next-Page") && !pages->ended && !pages->is_late &&
 		pages->resource->created_before && pages->resource->created_after &&
 		api_integer_header(call, "X-Total") < 0)
 		pages->uncounted = true;
@@ -748,18 +689,6 @@ must_unfit(Pages *pages)
 }
 
 /*
- * Whether an answer to a list may be taken for an empty one, because what it is
- * about may not be read or is not there.  An error that says so will be the
- * role's.
- */
-bool
-pages_may_skip(ApiClient *client, const Resource *resource, ApiCall *call,
-			   bool skips)
-{
-	return resource->containers[0] && api_means_closed(client, call) && skips;
-}
-
-/*
  * Whether a refusal can mean that there is nothing, rather than that something
  * is wrong.  That is so for the beginning of a listing for an owner who may not
  * exist.
@@ -804,8 +733,8 @@ next_step(Pages *pages)
 	saved = MemoryContextSwitchTo(pages->step_context);
 	if (may_be_absent(pages, step) && api_means_absent(pages->steps.client, call))
 		pages->ended = true;
-	else if (step == 1 && pages_may_skip(pages->steps.client, pages->resource,
-										 call, pages->listing.skips))
+	else if (step == 1 && listing_may_skip(pages->steps.client, pages->resource,
+										   call, pages->listing.skips))
 		pages->ended = pages->skipped = true;
 	else
 	{
@@ -843,27 +772,19 @@ peek_late(Pages *pages)
 }
 
 /*
- * Whether records of late may come before others of the current page.  What belongs on
- * the first page is there.
- */
-static bool
-must_merge(const Pages *pages)
-{
-	return pages->steps.current > 1 &&
-		(pages->scattered || pages->steps.current > expected_steps(pages));
-}
-
-/*
  * The next record of a list in another order than that of ids: of the current page, if
- * there is one, or of late.  GitLab has sorted both.
+ * there is one, or of late.  GitLab has sorted both.  What late has may come before others
+ * of the current page, but what belongs on the first page is there.
  */
 static JsonRecord *
 next_merged(Pages *pages)
 {
 	JsonRecord *record = pages->next_record < pages->nrecords ?
 		pages->records[pages->next_record] : NULL;
+	bool		merges = record == NULL || (pages->steps.current > 1 &&
+											(pages->scattered || pages->steps.current > expected_steps(pages)));
 
-	if ((record == NULL || must_merge(pages)) && peek_late(pages) &&
+	if (merges && peek_late(pages) &&
 		(record == NULL ||
 		 order_compare(pages->order, pages->late_record, record) < 0))
 	{
@@ -878,15 +799,6 @@ next_merged(Pages *pages)
 	if (record)
 		order_advance(&pages->delivered, record);
 	return record;
-}
-
-/* The next record of late, once the pages are at their end; or NULL. */
-static JsonRecord *
-next_late(Pages *pages)
-{
-	if (pages->late == NULL)
-		return NULL;
-	return pages->answered_by ? next_merged(pages) : pages_next(pages->late);
 }
 
 /*
@@ -904,7 +816,9 @@ pages_next(Pages *pages)
 			continue;
 		if (pages_are_long(pages))
 			return NULL;
-		if ((record = next_late(pages)) != NULL)
+		if (pages->late &&
+			(record = pages->answered_by ? next_merged(pages) :
+			 pages_next(pages->late)) != NULL)
 			return record;
 		if (pages->late == NULL || !pages->late->is_elsewhere)
 			return NULL;
@@ -960,22 +874,14 @@ pages_late(Pages *pages)
 Pages *
 pages_part(Pages *whole, int64 after, int64 before)
 {
-	StreamListing listing = whole->listing;
+	StreamListing listing;
 	const char *limit = before == NO_TIME ? NULL : record_time(before);
-	List	   *limited;
-	ListCell   *lc;
 	Pages	   *part;
 
 	if (pages_late(whole) && (limit == NULL || strcmp(whole->frozen_at, limit) < 0))
 		limit = whole->frozen_at;
-	limited = listing_between(&whole->listing, whole->resource, after == NO_TIME ? NULL :
-							  record_time(after), limit);
-	listing.parameters = NIL;
-	foreach(lc, limited)
-		if (strcmp(((ApiParameter *) lfirst(lc))->name, PARAMETER_SORT) != 0)
-			listing.parameters = lappend(listing.parameters, lfirst(lc));
-	listing.order_by = NULL;
-	listing.expected_rows = 0;
+	listing = listing_part(&whole->listing, whole->resource,
+						   after == NO_TIME ? NULL : record_time(after), limit);
 	part = pages_open(whole->steps.client, whole->resource, &listing);
 	part->met = part->seen;
 	part->still = limit != NULL;

@@ -46,7 +46,5 @@ extern const StreamListing *pages_listing(const Pages *pages);
 extern char *pages_action(const Pages *pages);
 
 /* for lookups.c */
-extern bool pages_may_skip(ApiClient *client, const Resource *resource,
-						   ApiCall *call, bool skips);
 
 #endif							/* GITLAB_PAT_PAGES_H */

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * listing.c
- *	  How a collection is asked for, and what a page shows of whom it asked.
+ *	  How a collection is asked for, and what a page shows of whom it asked and of
+ *	  the pages that follow.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *

@@ -27,13 +27,12 @@
 #include "utils/memutils.h"
 
 /*
- * The first back-off in ms, how many times as long each one after it is, and the
- * longest.  What fails by chance succeeds when it is tried again, and all else may
- * wait for it: the first waits are short.  Together, they last out a restart.
+ * The back-offs in ms, one after the other; the last one for all that follow.  What fails
+ * by chance succeeds when it is tried again, even if it has done so twice, and all else
+ * may wait for it: the first two are short.  Together with the next two, they last out a
+ * restart.
  */
-#define BACK_OFF_MS 100
-#define BACK_OFF_GROWTH 4
-#define MAX_BACK_OFF_MS 30000
+static const int back_offs[] = {100, 200, 1600, 6400, 25600, 30000};
 
 /* How much of a request's path and query is logged, in bytes. */
 #define MAX_LOGGED_TARGET 2048
@@ -138,17 +137,15 @@ may_retry(const ApiCall *call, HttpExchange *exchange)
 	return false;
 }
 
-/* Exponential back-off with jitter, in ms. */
+/* How long to wait after so many attempts, with jitter, in ms. */
 static int
 back_off(const ApiCall *call, int attempts)
 {
-	double		ms = BACK_OFF_MS;
+	int			ms = back_offs[Min(attempts, (int) lengthof(back_offs)) - 1];
 
-	for (int i = 1; i < attempts && ms < MAX_BACK_OFF_MS; i++)
-		ms *= BACK_OFF_GROWTH;
-	ms = Min(ms, MAX_BACK_OFF_MS) *
-		(0.5 + pg_prng_double(&pg_global_prng_state) / 2);
-	return Min((int) ms, call->connection->max_retry_wait);
+	Assert(attempts > 0);
+	ms *= 0.5 + pg_prng_double(&pg_global_prng_state) / 2;
+	return Min(ms, call->connection->max_retry_wait);
 }
 
 static void

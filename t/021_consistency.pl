@@ -472,6 +472,25 @@ sub test_above_the_limit
 			is(join("\n", @wrong), '', "$schema, no totals: no list of $where is wrong");
 		}
 
+		# the first rows of an order: which have slid past is not known, but found
+		$session->query('SET enable_sort = off');
+		foreach ([ '', 'id', 21 ], [ '', 'id DESC', 17 ], [ 'WHERE active', 'expires_at', 21 ], [ 'WHERE NOT revoked', 'id', 12 ])
+		{
+			my ($where, $order, $limit) = @$_;
+			my ($key) = $order =~ /(\w+)/;
+			my $sql = "SELECT id, $key FROM $schema.gitlab_personal_access_tokens $where ORDER BY $order";
+			my @wrong;
+
+			foreach (1 .. $trials)
+			{
+				my ($wrong) = try_list($sql, $order =~ /DESC/ ? -1 : 1, \@all_changes, { count_limit => 10 }, $limit);
+
+				push @wrong, $wrong if $wrong;
+			}
+			is(join("\n", @wrong), '', "$schema, no totals: no list of $where ORDER BY $order LIMIT $limit is wrong");
+		}
+		$session->query('RESET enable_sort');
+
 		# A row enters at the front after the third page, which overtakes the second one
 		# if both are under way: the second would show what the first has shown, and not
 		# its own last row.

@@ -88,7 +88,7 @@ sub test_complete
 sub test_little
 {
 	foreach (
-		[ 'LIMIT 250', 3 ], [ 'LIMIT 50', 1 ], [ 'ORDER BY id LIMIT 250', 3 ],
+		[ 'LIMIT 250', 3 ], [ 'LIMIT 50', 1 ], [ 'ORDER BY id LIMIT 250', 7 ],
 		[ 'ORDER BY id DESC LIMIT 5', 1 ], [ 'ORDER BY created_at DESC LIMIT 5', 1 ])
 	{
 		my ($rest, $requests) = @$_;

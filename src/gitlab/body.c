@@ -32,7 +32,7 @@
  */
 #define MAX_RUN (64 * 1024)
 
-/* What a list weighs that is parsed without being measured; a page of tokens, 0.4 MB. */
+/* A list whose values weigh no more is parsed unmeasured; a page of tokens weighs 0.4 MB. */
 #define MAX_UNMEASURED (2 * 1024 * 1024)
 
 /* Of the parser, whose stack has a place for each level. */
@@ -153,10 +153,10 @@ measure(const char *text, size_t length, size_t begin, size_t enough,
 	return Min(i, length);
 }
 
-/* So many bytes that each of the counters below holds what it counts of them. */
+/* The bytes of one block, which an 8-bit counter can count. */
 #define BLOCK 240
 
-/* What is counted of a text, within strings, too. */
+/* How often the marks of JSON occur in a text, within strings, too. */
 typedef struct Census
 {
 	size_t		objects;

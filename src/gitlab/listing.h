@@ -29,7 +29,7 @@ typedef struct StreamListing
 	bool		skips;			/* lists that may not be read are empty */
 } StreamListing;
 
-/* What a page of a list says about those that follow. */
+/* What the headers of a list's page say about the pages that follow it. */
 typedef struct NextPage
 {
 	bool		exists;			/* there is another page */

@@ -14,7 +14,7 @@
 
 typedef struct SeenObjects SeenObjects;
 
-/* What tells an object from the others in a list. */
+/* The key of an object, which tells it from the others in a list. */
 typedef struct ObjectKey
 {
 	int64		id;				/* 0: objects of its kind have none */

@@ -46,7 +46,7 @@ typedef struct Totals
 	int64		most;
 } Totals;
 
-/* What is to be done after the last page. */
+/* What the reader of a list has to do after its last page. */
 typedef enum TotalsVerdict
 {
 	TOTALS_COMPLETE,			/* nothing: each row has come */

@@ -83,6 +83,8 @@ class Fault(Rule):
             or self.kind in _DELIVERING and self.kind not in _DELIVERING_NO_ANSWER)
 
     def stalls_first(self):
+        if self.kind in _REPLACING:
+            return self.get("seconds") is not None
         return (self.kind == "stall" and self.get("moment", "before") == "before"
                 and self.get("at", "headers") == "headers")
 

@@ -201,6 +201,13 @@ class Connections(FaultTest):
             self.assertEqual(len(self.get(TOKENS).json()), 16)
             self.assertGreater(time.monotonic() - started, 0.14)
 
+    def test_another_answer_comes_after_its_seconds(self):
+        for kind in ("status", "html", "empty"):
+            self.fault(kind, seconds=0.15)
+            started = time.monotonic()
+            self.get(TOKENS)
+            self.assertGreaterEqual(time.monotonic() - started, 0.15, kind)
+
     def test_a_stall_without_seconds_never_ends(self):
         self.fault("stall")
         with self.assertRaises(TimeoutError):

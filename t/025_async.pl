@@ -31,8 +31,8 @@ foreach my $name (sort keys %sim)
 		'postgres', qq{
 		CREATE SERVER $name FOREIGN DATA WRAPPER gitlab_pat_fdw OPTIONS (url '$url', max_retries '0');
 		CREATE USER MAPPING FOR CURRENT_USER SERVER $name OPTIONS (token 'glpat-sim-admin');
-		CREATE FOREIGN TABLE ${name}_tokens (id bigint, name text, active boolean) SERVER $name;
-		CREATE VIEW $name AS SELECT '$name'::text AS instance, id, name, active FROM ${name}_tokens;});
+		CREATE FOREIGN TABLE ${name}_tokens (id bigint, name text, active boolean, user_id bigint) SERVER $name;
+		CREATE VIEW $name AS SELECT '$name'::text AS instance, id, name, active, user_id FROM ${name}_tokens;});
 }
 $node->safe_psql('postgres', 'CREATE VIEW everywhere AS ' . join ' UNION ALL ',
 	map { "SELECT * FROM $_" } sort keys %sim);
@@ -110,6 +110,22 @@ sub test_same_time
 		'south west', 'the rows of two instances come while the third does not answer');
 	$session->query('ROLLBACK');
 	$sim{north}->clear_faults;
+
+	# each owner has a list, of which four are read ahead
+	my $owners = 'WHERE user_id IN (1, 2, 3, 5, 6, 8, 10)';
+	reset_all();
+	my ($per_owner) = $session->query(qq{SELECT count(*) FROM north_tokens $owners; SELECT count(*) FROM north_tokens WHERE user_id = 10});
+	my ($all, $last) = split /\n/, $per_owner;
+	$sim{north}->fault('GET', 'user_id=10', 'stall', times => 0);
+	($rows) = $session->query("BEGIN; DECLARE c CURSOR FOR SELECT instance FROM everywhere $owners; FETCH "
+			. (3 * $all - $last) . ' FROM c');
+	is(scalar(split /\n/, $rows), 3 * $all - $last,
+		"the rows of two instances come while the third does not answer for the last owner's list");
+	$session->query('ROLLBACK');
+	$sim{north}->clear_faults;
+	($rows) = $session->query(
+		qq{SELECT count(*) FROM north_tokens $owners UNION ALL SELECT count(*) FROM south_tokens $owners});
+	is($rows, "$all\n$all", 'counts of two instances, several lists each, wait for all of them');
 	return;
 }
 

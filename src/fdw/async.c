@@ -51,7 +51,7 @@ gitlab_ForeignAsyncRequest(AsyncRequest *areq)
 {
 	ForeignScanState *node = (ForeignScanState *) areq->requestee;
 
-	((GitLabScan *) node->fdw_state)->yields = true;
+	scan_yield(node);
 	if (scan_awaited(node))
 		ExecAsyncRequestPending(areq);
 	else

@@ -540,10 +540,23 @@ next_of_stream(GitLabScan *scan)
 	return record;
 }
 
-/* The next record of all streams, in their order. */
+/* What the next record would be waited for, sent by now; NULL if it would not. */
+static ApiCall *
+awaited(GitLabScan *scan)
+{
+	if (scan->current >= scan->nstreams || is_kept(scan))
+		return NULL;
+	return stream_awaited(open_stream(scan, scan->current));
+}
+
+/*
+ * The next record of all streams, in their order; NULL at their end, or where the scan
+ * yields.
+ */
 static JsonRecord *
 next_record(GitLabScan *scan)
 {
+	scan->yielded = false;
 	while (scan->current < scan->nstreams)
 	{
 		JsonRecord *record = next_of_stream(scan);
@@ -561,6 +574,11 @@ next_record(GitLabScan *scan)
 		}
 		scan->current++;
 		scan->turned = false;
+		if (scan->yields && awaited(scan))
+		{
+			scan->yielded = true;
+			return NULL;
+		}
 	}
 	return NULL;
 }
@@ -581,7 +599,7 @@ next_view(GitLabScan *scan, bool *revoked)
 		if (record)
 			return record;
 	}
-	return transaction_view_rest(scan->view);
+	return scan->yielded ? NULL : transaction_view_rest(scan->view);
 }
 
 static void
@@ -714,6 +732,18 @@ scan_named_ids(ForeignScanState *node, int64 **ids)
 }
 
 /*
+ * From now on, where rows would have to be waited for, there is an empty slot: see
+ * scan_awaited().  A count waits.
+ */
+void
+scan_yield(ForeignScanState *node)
+{
+	GitLabScan *scan = node->fdw_state;
+
+	scan->yields = scan->kind == SCAN_ROWS;
+}
+
+/*
  * What the next row would be waited for, sent by now; NULL if it would not.
  */
 ApiCall *
@@ -727,15 +757,14 @@ scan_awaited(ForeignScanState *node)
 		return NULL;
 	saved = MemoryContextSwitchTo(node->ss.ps.ps_ExprContext->ecxt_per_tuple_memory);
 	ensure_begun(node, scan);
-	if (scan->current < scan->nstreams && !is_kept(scan))
-		call = stream_awaited(open_stream(scan, scan->current));
+	call = awaited(scan);
 	MemoryContextSwitchTo(saved);
 	return call;
 }
 
 /*
- * The next record as this transaction makes it look, or NULL; the first time, the
- * scan begins.  It is valid until the next one is asked for.
+ * The next record as this transaction makes it look; NULL at the end, or where the scan
+ * yields.  The first time, the scan begins.  It is valid until the next one is asked for.
  */
 JsonRecord *
 scan_next_record(ForeignScanState *node, GitLabScan *scan, bool *revoked)
@@ -746,7 +775,7 @@ scan_next_record(ForeignScanState *node, GitLabScan *scan, bool *revoked)
 	record = next_view(scan, revoked);
 	if (record)
 		scan->found = true;
-	else
+	else if (!scan->yielded)
 	{
 		learn_size(scan);
 		tell_of_denial(scan);

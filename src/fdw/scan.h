@@ -76,6 +76,7 @@ typedef struct GitLabScan
 	int64		nrecords;		/* that they have brought */
 	bool		turned;			/* kept is about the current one */
 	bool		is_kept;		/* and has it */
+	bool		yielded;		/* at the end of a stream: there are more */
 } GitLabScan;
 
 /* for explain.c and direct.c */
@@ -86,6 +87,7 @@ extern void scan_show_record(ForeignScanState *node, GitLabScan *scan,
 							 JsonRecord *record, bool revoked);
 extern void scan_repeat(GitLabScan *scan);
 extern int	scan_named_ids(ForeignScanState *node, int64 **ids);
+extern void scan_yield(ForeignScanState *node);
 extern ApiCall *scan_awaited(ForeignScanState *node);
 extern void scan_read_columns(GitLabScan *scan, ForeignScan *fsplan,
 							  Relation relation);

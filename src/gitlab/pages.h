@@ -45,6 +45,4 @@ extern const Resource *pages_resource(const Pages *pages);
 extern const StreamListing *pages_listing(const Pages *pages);
 extern char *pages_action(const Pages *pages);
 
-/* for lookups.c */
-
 #endif							/* GITLAB_PAT_PAGES_H */

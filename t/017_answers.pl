@@ -230,6 +230,14 @@ sub test_ids
 			"native: the warning does not make an id of $shown");
 		like($said, qr/^alice api\|t$/m, "native: the secret comes back with the id $shown");
 	}
+	foreach my $end ('ROLLBACK', 'COMMIT')
+	{
+		$sim->reset;
+		$sim->fault('POST', 'tokens', 'edit', set => { id => undef });
+		my $said = said($session, "BEGIN; $sql{native}; $end");
+		is(count_matches($said, qr/WARNING:  01L07: personal access token 2 on server "gitlab" may have been rotated by a transaction that was rolled back\n/),
+			$end eq 'ROLLBACK' ? 1 : 0, "native: a $end warns if it is to, though the new id is not known");
+	}
 	like(slurp_file($node->logfile), qr/LOG:  personal access token 2 replaced by one whose id is not known, and revoked \("alice api"/,
 		'the audit trail does not name an id that is not believed');
 

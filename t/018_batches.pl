@@ -123,6 +123,23 @@ sub test_failures
 		'an INSERT of several tokens fails with the error of the bad one');
 	like(news(), qr/^\d+ revoked$/, 'an INSERT of several tokens of which one is bad leaves none');
 
+	# one answer is lost, and a cancel comes while the others are waited for
+	$sim->reset;
+	said($session, q{ALTER SERVER gitlab OPTIONS (ADD rollback_timeout '500ms')});
+	$sim->fault('POST', '/personal_access_tokens', 'status', body_matches => '"new 2"', status => 500, moment => 'after');
+	$sim->fault('POST', '/personal_access_tokens', 'stall', times => 0);
+	$session->send(sprintf($insert, 4));
+	$sim->wait_for('POST', '/personal_access_tokens', 4);
+	wait_until('the answer is lost', sub { news() eq '1 active' });
+	sleep 1;
+	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(' . $session->pid . ')');
+	my $said = said_later($session);
+	like($said, qr/ERROR:  57014/, 'an INSERT that waits after a lost answer can be cancelled');
+	is(join(', ', sort $said =~ /WARNING:  01L05: .*\nDETAIL: .*\nHINT: .* AND name = '(new \d)' /g), 'new 1, new 2, new 3, new 4',
+		'a cancelled INSERT names each token that may have been created, also that of an answer lost before');
+	$sim->clear_faults;
+	said($session, 'ALTER SERVER gitlab OPTIONS (DROP rollback_timeout)');
+
 	$sim->reset;
 	like(
 		said($session, 'SET gitlab_pat_fdw.max_changes = 5; ' . sprintf($insert, 20)),

@@ -48,7 +48,8 @@
  *
  * A debt that is ASKED when its transaction or subtransaction is rolled back stays so
  * until its answer comes.  If that is lost, no error has told of it: the message at the
- * transaction's end does.
+ * transaction's end does.  So it is with one that is LOST when another error, such as that
+ * of a cancel, comes first.
  */
 typedef enum DebtState
 {
@@ -100,6 +101,7 @@ typedef struct Debt
 								 * replaces none; replaced: the new one */
 	char	   *secret;			/* of what was created; NULL: not known */
 	DebtPayer	payer;
+	bool		reported;		/* an error has told of its lost answer */
 	ApiCall    *call;			/* the last one, as long as the state needs it */
 	char	   *who;			/* for the audit trail, as audit.h makes it */
 	char	   *what;			/* which token, for it; NULL: not known */

@@ -446,8 +446,8 @@ warn_rotated(Debt *debt)
 
 /*
  * Says what the rollback of the transaction, or of a subtransaction, could not take
- * back of its creations.  An error has told of a lost answer already, unless a
- * savepoint or an exception block has caught it.
+ * back of its creations.  Of a lost answer that an error has told of, that is enough,
+ * unless a savepoint or an exception block has caught it.
  */
 static void
 warn_of_creations(bool committed)
@@ -459,7 +459,8 @@ warn_of_creations(bool committed)
 		Debt	   *debt = debt_of(iter.cur);
 
 		if ((committed && debt->level != NO_LEVEL) ||
-			(debt->state == DEBT_LOST && debt->level != NO_LEVEL))
+			(debt->state == DEBT_LOST && debt->reported &&
+			 debt->level != NO_LEVEL))
 			continue;
 		if (debt->kind == DEBT_ROTATED)
 			warn_rotated(debt);

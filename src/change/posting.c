@@ -91,7 +91,7 @@ note_order(const RemoteChange *change, Debt *debt, const TokenOrder *order)
 
 /* Raises the error of a POST whose answer is lost.  It is never sent again. */
 pg_noreturn static void
-report_lost(const Debt *debt, const char *action)
+report_lost(Debt *debt, const char *action)
 {
 	char		description[API_DESCRIPTION_SIZE];
 	const char *named = "";
@@ -104,6 +104,7 @@ report_lost(const Debt *debt, const char *action)
 	if (debt->kind == DEBT_ROTATED)
 		feared = psprintf("GitLab may have revoked token " INT64_FORMAT " and made a new one",
 						  debt->other_id);
+	debt->reported = true;
 	ereport(ERROR,
 			(errcode(api_sqlstate(debt->call)),
 			 errmsg("could not %s on server \"%s\": GitLab's answer was lost",
@@ -569,9 +570,6 @@ posting_create_all(const RemoteChange *change, Creation *creations, int ncreatio
 		}
 		else if (creations[i].debt->state != DEBT_LOST)
 			forget_post(change, creations[i].debt);
-		else
-			/* the error is about another one: a warning is to tell of this */
-			creations[i].debt->level = NO_LEVEL;
 	}
 	if (failed)
 		report_post(change, failed->debt, &failed->order);

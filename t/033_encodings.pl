@@ -201,6 +201,7 @@ my %prepared = (
 		VALUES (2, 'new } . encode('UTF-8', "\x{2713}") . qq{', '{api}', current_date + 9)},
 	upd => qq{UPDATE "$table" SET expires_at = current_date + 9 WHERE "$column" = 2},
 	nat => qq{UPDATE "native $table" SET expires_at = current_date + 9 WHERE "$column" = 3},
+	ret => qq{UPDATE "native $table" SET expires_at = current_date + 9 WHERE "$column" = 3 RETURNING "$column" AS id},
 	del => qq{DELETE FROM "$table" WHERE "$column" IN (2, 3)},
 	own => 'INSERT INTO done VALUES (1)');
 
@@ -312,6 +313,18 @@ foreach my $language (sort keys %languages)
 			$session->close;
 		}
 	}
+}
+
+# A native rotation whose answer is not as it was asked for: the names in the warning about
+# that do not cost the row, which may hold the secret.
+foreach my $language (sort keys %languages)
+{
+	my $session = open_client('LATIN1', $languages{$language});
+
+	$sim->reset;
+	$sim->fault('POST', 'rotate', 'edit', set => { scopes => ['api'] });
+	is(row($session, 'EXECUTE ret') =~ s/\n.*//sr, '17', "$language: a native rotation whose answer differs returns its row");
+	$session->close;
 }
 
 # Rotating the credential: what it was told on the way does not cost the secret.

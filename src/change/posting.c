@@ -319,27 +319,33 @@ drop_unreadable(const Resource *resource, JsonRecord *answer)
 
 /*
  * Warns that the answer to a native rotation, which nothing can undo, differs in a
- * field from what was asked for, or that there is a problem with it; or both.
+ * field from what was asked for, or that there is a problem with it; or both.  Raises
+ * nothing: the secret in the answer must not be lost to a name that the client's
+ * encoding lacks.
  */
 static void
 warn_of_answer(const Debt *debt, const TokenOrder *order, JsonRecord *answer,
 			   const char *field, const char *problem)
 {
-	int64		id = 0;
+	Announcement a = {{0}, {0}, {0}};
+	char		new_id[32] = "one whose id is not known";
+	int64		id;
 
-	ereport(WARNING,
-			(errcode(ERRCODE_GITLAB_ANSWER_DIFFERS),
-			 errmsg("the rotation of %s " INT64_FORMAT " to %s on server \"%s\" differs from the request",
-					debt->resource->singular, order->old_id,
-					record_id(answer, &id) ? psprintf(INT64_FORMAT, id) :
-					"one whose id is not known",
-					debt->connection->server_name),
-			 problem && field ?
-			 errdetail("%s, and differs in the field \"%s\".", problem, field) :
-			 problem ? errdetail("%s.", problem) :
-			 errdetail("GitLab's answer differs in the field \"%s\".", field),
-			 errhint("Store the secret that is returned, and look for the successor: %s",
-					 debt->finder)));
+	if (record_id(answer, &id))
+		snprintf(new_id, sizeof(new_id), INT64_FORMAT, id);
+	SAY(message,
+		"the rotation of %s " INT64_FORMAT " to %s on server \"%s\" differs from the request",
+		debt->resource->singular, order->old_id, new_id,
+		debt->connection->server_name);
+	if (problem && field)
+		SAY(detail, "%s, and differs in the field \"%s\".", problem, field);
+	else if (problem)
+		SAY(detail, "%s.", problem);
+	else
+		SAY(detail, "GitLab's answer differs in the field \"%s\".", field);
+	SAY(hint, "Store the secret that is returned, and look for the successor: %s",
+		debt->finder);
+	quiet_warn(ERRCODE_GITLAB_ANSWER_DIFFERS, &a);
 }
 
 /*

@@ -138,6 +138,32 @@ ALTER USER MAPPING FOR PUBLIC SERVER gitlab OPTIONS (SET token 'glpat-sim-admin'
 CALL gitlab_pat_rotate_self('gitlab');
 SELECT id, active FROM gitlab_pat_self('gitlab');
 
+-- What a procedure has done before is committed first: if that fails, the token works.
+CREATE TABLE parents (id int PRIMARY KEY);
+CREATE TABLE children (id int REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
+CREATE PROCEDURE rotate_after(parent int) LANGUAGE plpgsql AS $$
+DECLARE
+	id bigint;
+	expires date;
+BEGIN
+	INSERT INTO children VALUES (parent);
+	CALL gitlab_pat_rotate_self('gitlab', NULL, id, expires);
+	RAISE INFO 'id %', id;
+END
+$$;
+CALL rotate_after(1);
+\! test/gitlab_sim/simctl state 1
+INSERT INTO parents VALUES (1);
+CALL rotate_after(1);
+SELECT count(*) FROM children;
+-- A rotation that is refused undoes it.
+\! test/gitlab_sim/simctl fault GET self status status=403 headers.X-Request-Id=REQUEST
+\set VERBOSITY terse
+CALL rotate_after(1);
+\set VERBOSITY default
+SELECT count(*) FROM children;
+DROP TABLE children, parents;
+
 DROP USER MAPPING FOR regress_gitlab_user SERVER gitlab;
 REVOKE ALL ON FOREIGN SERVER gitlab FROM regress_gitlab_user;
 DROP ROLE regress_gitlab_user;

@@ -5,10 +5,11 @@
  *
  * GitLab's rotation kills the old token at once, so the new secret must not be
  * lost between GitLab and the user mapping, or the file that the mapping names.
- * Everything that can fail is therefore done before GitLab is asked: privileges
- * are checked, the token is locked, the mapping's row is written back unchanged, which
- * locks it, the credential is tried, and a draft of the file is made.  From the moment the
- * request goes out until the new secret is committed, interrupts are held off.
+ * Everything that can fail is therefore done before GitLab is asked: what a procedure
+ * has done before it calls this one is committed, privileges are checked, the token is
+ * locked, the mapping's row is written back unchanged, which locks it, the credential is
+ * tried, and a draft of the file is made.  From the moment the request goes out until the
+ * new secret is committed, interrupts are held off.
  * The secret is stored before anything else of the answer is looked at.
  *
  * The row is written directly in the catalog: an ALTER USER MAPPING would put
@@ -50,6 +51,7 @@
 #include "sql/token_file.h"
 #include "storage/lock.h"
 #include "storage/pmsignal.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/inval.h"
@@ -260,15 +262,15 @@ request_body(const Datum *expiry)
 }
 
 /*
- * Does all that can fail, so that it fails while the old token works.  Raises an
- * error if the credential can't be rotated by this caller now, or not to that expiry
- * (NULL: GitLab chooses one).  GitLab's answer about the credential has shown its clock.
+ * Does all that can fail, but for a file, so that it fails while the old token works.
+ * Raises an error if the credential can't be rotated by this caller now, or not to that
+ * expiry (NULL: GitLab chooses one).  GitLab's answer about the credential has shown its
+ * clock.
  */
 static void
 prepare(SelfRotation *rotation, const Datum *expiry)
 {
 	Oid			serverid = rotation->server->serverid;
-	const char *path;
 
 	rotation->mapping = connection_mapping(serverid, GetUserId());
 	check_privilege(rotation);
@@ -283,7 +285,34 @@ prepare(SelfRotation *rotation, const Datum *expiry)
 		api_check_expiry(rotation->client, *expiry);
 	rotation->body = request_body(expiry);
 	rotation->who = audit_who(GetUserId());
-	path = option_value(rotation->mapping->options, "token_file");
+}
+
+/*
+ * Commits what a procedure has done before it called this one.  A deferred constraint,
+ * or a cursor to be held, that fails the commit must do so while the old token works.
+ */
+static void
+commit_caller(SelfRotation *rotation)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorContextCallback *context_stack = error_context_stack;
+
+	/* no message about the commit must fail for the client's encoding */
+	error_context_stack = NULL;
+	SPI_commit();
+	error_context_stack = context_stack;
+	MemoryContextSwitchTo(context);
+	EnsurePortalSnapshotExists();
+	explicit_bzero(rotation->credential, strlen(rotation->credential));
+	rotation->server = function_server(rotation->server->servername);
+}
+
+/* Makes a draft of the file that the mapping names, if it names one. */
+static void
+prepare_file(SelfRotation *rotation)
+{
+	const char *path = option_value(rotation->mapping->options, "token_file");
+
 	CHECK_FOR_INTERRUPTS();
 	if (path)
 		rotation->file = token_file_prepare(path);
@@ -626,6 +655,7 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	SelfRotation rotation = {0};
 	MemoryContext context = CurrentMemoryContext;
 	ErrorContextCallback *context_stack = error_context_stack;
+	bool		is_nested = SPI_inside_nonatomic_context();
 	Datum		values[2] = {0};
 	bool		nulls[2] = {false, true};
 	TupleDesc	desc;
@@ -641,8 +671,14 @@ gitlab_pat_rotate_self(PG_FUNCTION_ARGS)
 	rotation.server = function_server(NameStr(*PG_GETARG_NAME(0)));
 	expiry = PG_GETARG_DATUM(1);
 	prepare(&rotation, PG_ARGISNULL(1) ? NULL : &expiry);
+	if (is_nested)
+	{
+		commit_caller(&rotation);
+		prepare(&rotation, PG_ARGISNULL(1) ? NULL : &expiry);
+	}
+	prepare_file(&rotation);
 
-	/* not before there was a last chance to cancel, in prepare() */
+	/* not before there was a last chance to cancel, in prepare_file() */
 	HOLD_INTERRUPTS();
 
 	/*

@@ -141,8 +141,8 @@ listing_learn_sight(const Resource *resource, ApiCall *call)
 }
 
 /* Whether a list of parameters has one of this name. */
-bool
-listing_has(List *parameters, const char *name)
+static bool
+has_parameter(List *parameters, const char *name)
 {
 	ListCell   *lc;
 
@@ -150,6 +150,19 @@ listing_has(List *parameters, const char *name)
 		if (strcmp(((ApiParameter *) lfirst(lc))->name, name) == 0)
 			return true;
 	return false;
+}
+
+/*
+ * Whether a refusal of the list's first page can mean that there is nothing, rather than
+ * that something is wrong: the list is that of an owner who may not exist.
+ */
+bool
+listing_names_owner(const StreamListing *listing, const Resource *resource)
+{
+	const char *owner = resource->owner_parameter;
+
+	return owner && (has_parameter(listing->parameters, owner) ||
+					 (listing->target && has_parameter(listing->target->parameters, owner)));
 }
 
 /* When a page was answered, in the form of a parameter, in a context; or NULL. */

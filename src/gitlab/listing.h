@@ -62,6 +62,7 @@ extern bool listing_may_skip(ApiClient *client, const Resource *resource,
 extern const char *listing_keyset_parameter(const Resource *resource);
 extern NextPage listing_next(const Resource *resource, ApiCall *call,
 							 bool keyset, int64 page, int page_size);
-extern bool listing_has(List *parameters, const char *name);
+extern bool listing_names_owner(const StreamListing *listing,
+								const Resource *resource);
 
 #endif							/* GITLAB_PAT_LISTING_H */

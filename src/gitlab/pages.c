@@ -11,7 +11,8 @@
  * that was answered; what was created within that second is asked for apart, by
  * `late`.  When rows leave the selection or enter it, later ones slide to other pages.
  * Then the total changes, and the listing is read again for what slid past; or in a
- * promised order, the two pages between which it did, at once.
+ * promised order, the two pages between which it did, at once.  Where nobody counts, each page
+ * is asked for again after the next one.
  *
  * Portions Copyright (c) 2026, gitlab_pat_fdw developers
  *
@@ -322,21 +323,12 @@ pages_refuse_changes(Pages *pages)
 			 errhint("The transaction might succeed if retried.")));
 }
 
-/* Whether the record was created at a time or after it. */
-static bool
-is_created_since(JsonRecord *record, TimestampTz since)
-{
-	TimestampTz created;
-
-	return record_moment(record, "created_at", &created) && created >= since;
-}
-
 /* Whether the record was certainly created after the list's first answer. */
 static bool
 is_younger(const Pages *pages, JsonRecord *record)
 {
 	return pages->answered_by != 0 &&
-		is_created_since(record, pages->answered_by);
+		record_is_since(record, pages->answered_by);
 }
 
 /*
@@ -393,12 +385,18 @@ is_from_elsewhere(Pages *pages, ApiCall *call)
 	return zone != ZONE_UTC;
 }
 
-/* Adds the records of a page that have not come before. */
-static void
+/*
+ * Adds the records of a page that have not come before.  True if the page begins with
+ * one that has, but for what is younger than the list's first answer.  Then nothing
+ * before the page can be missing.
+ */
+static bool
 take_records(Pages *pages, ApiCall *call)
 {
 	size_t		n = json_object_array_length(call->record);
 	Size		size = sizeof(JsonRecord *) * (pages->nrecords + Max(n, 1));
+	bool		begun = false;
+	bool		reaches_back = false;
 
 	pages->records = pages->records ? repalloc(pages->records, size) :
 		palloc(size);
@@ -406,8 +404,14 @@ take_records(Pages *pages, ApiCall *call)
 	{
 		JsonRecord *record = json_object_array_get_idx(call->record, i);
 		ObjectKey	key = object_key(pages, call, record);
+		bool		fresh = seen_add(pages->met ? pages->met : pages->seen, &key);
 
-		if (!seen_add(pages->met ? pages->met : pages->seen, &key))
+		if (!begun && !is_younger(pages, record))
+		{
+			begun = true;
+			reaches_back = !fresh;
+		}
+		if (!fresh)
 			continue;
 		pages->totals.received++;
 		if (pages->met && !seen_add(pages->seen, &key))
@@ -416,6 +420,7 @@ take_records(Pages *pages, ApiCall *call)
 							   pages->target->containers);
 		pages->records[pages->nrecords++] = record;
 	}
+	return reaches_back;
 }
 
 static void
@@ -430,26 +435,23 @@ free_mended(Pages *pages)
 }
 
 /*
- * Whether a page that was asked for again begins with what has come before, but for what
- * is younger than the list's first answer.  Then nothing before it can be missing.
+ * Takes what has slid past where nobody counts: rows that have left the list moved others
+ * to pages before this one.  Rows that enter it only move others to pages to come, for
+ * one page is asked for at a time.
  */
-static bool
-reaches_back(Pages *pages, ApiCall *call)
+static void
+look_back(Pages *pages)
 {
-	size_t		n = json_object_array_length(call->record);
+	int64		step = pages->steps.current - 1;
 
-	for (size_t i = 0; i < n; i++)
+	for (int i = 0; step >= 1; i++, step--)
 	{
-		JsonRecord *record = json_object_array_get_idx(call->record, i);
-
-		if (!is_younger(pages, record))
-		{
-			ObjectKey	key = object_key(pages, call, record);
-
-			return !seen_add(pages->seen, &key);
-		}
+		if (i == lengthof(pages->mended))
+			pages_refuse_changes(pages);
+		pages->mended[i] = pages_sample(pages, step);
+		if (take_records(pages, pages->mended[i]))
+			return;
 	}
-	return false;
 }
 
 /*
@@ -457,24 +459,30 @@ reaches_back(Pages *pages, ApiCall *call)
  * records are taken.  In a promised order they come first, and whoever has a LIMIT does
  * not read the list to its end, where it would turn out that they are missing.  They are
  * on one of the two pages now: see totals.h.  Nobody knows whether any are where GitLab
- * does not count.
+ * does not count; and if it counts no part of the list either, its end will not tell.
  */
 static void
-mend_order(Pages *pages, ApiCall *call)
+mend(Pages *pages, ApiCall *call)
 {
 	int64		total = api_integer_header(call, "X-Total");
 	int64		step = pages->steps.current;
 	ApiCall   **mended = pages->mended;
-	bool		may_miss = pages->uncounted ? step > 1 && !pages->reads_on :
+	bool		may_miss = pages->uncounted ? step > 1 :
 		(pages->shifted && step == 2) || (total >= 0 && total < pages->totals.last);
 
-	if (pages->listing.order_by == NULL || pages->keyset || pages->is_late || !may_miss)
+	if (pages->keyset || pages->is_late || !may_miss)
+		return;
+	if (pages->uncounted && pages->reads_on)
+	{
+		look_back(pages);
+		return;
+	}
+	if (pages->listing.order_by == NULL)
 		return;
 	mended[0] = pages_sample(pages, step - 1);
 	/* nothing comes before the first page */
-	if (step > 2 && !reaches_back(pages, mended[0]))
+	if (!take_records(pages, mended[0]) && step > 2)
 		pages_refuse_changes(pages);
-	take_records(pages, mended[0]);
 	if (step == 2)
 	{
 		/* the first answer has counted what the others do not */
@@ -486,7 +494,7 @@ mend_order(Pages *pages, ApiCall *call)
 	mended[1] = pages_sample(pages, step);
 	if (api_integer_header(mended[1], "X-Total") - total > page_size(pages))
 		pages_refuse_changes(pages);
-	take_records(pages, mended[1]);
+	(void) take_records(pages, mended[1]);
 }
 
 /* Puts the records of several pages in order, and checks the order of one. */
@@ -512,8 +520,8 @@ take_page(Pages *pages, ApiCall *call)
 	bool		fresh;
 
 	listing_learn_sight(pages->resource, call);
-	mend_order(pages, call);
-	take_records(pages, call);
+	mend(pages, call);
+	(void) take_records(pages, call);
 	fresh = pages->totals.received > received;
 	if (pages->listing.order_by)
 		check_records(pages, call);
@@ -564,7 +572,7 @@ learn_changes(Pages *pages, ApiCall *call)
 		pages->answered_by = second + USECS_PER_SEC;
 		pages->scattered = strcmp(pages->listing.order_by, "id") != 0;
 		for (int i = 0; i < pages->nrecords; i++)
-			if (is_created_since(pages->records[i], second))
+			if (record_is_since(pages->records[i], second))
 			{
 				pages->shifted = true;
 				if (i == pages->nrecords - 1)
@@ -606,10 +614,13 @@ learn_paging(Pages *pages, ApiCall *call)
 	pages->keyset = false;
 	if (next.last > 0)
 		pages->steps.last = next.last;
-	if (api_header(call, "X-Next-Page") && !pages->ended && !pages->is_late &&
-		pages->resource->created_before && pages->resource->created_after &&
-		api_integer_header(call, "X-Total") < 0)
+	if (!pages->ended && !pages->is_late && api_integer_header(call, "X-Total") < 0)
+	{
 		pages->uncounted = true;
+		/* what has no times cannot be read in parts */
+		if (!pages->resource->created_before || !pages->resource->created_after)
+			pages_read_on(pages);
+	}
 	learn_changes(pages, call);
 }
 
@@ -689,21 +700,6 @@ must_unfit(Pages *pages)
 	return true;
 }
 
-/*
- * Whether a refusal can mean that there is nothing, rather than that something
- * is wrong.  That is so for the beginning of a listing for an owner who may not
- * exist.
- */
-static bool
-may_be_absent(const Pages *pages, int64 step)
-{
-	const char *owner = pages->resource->owner_parameter;
-
-	return step == 1 && owner &&
-		(listing_has(pages->listing.parameters, owner) ||
-		 listing_has(pages->target->parameters, owner));
-}
-
 /* Makes the records of the next step current.  False: there is none. */
 static bool
 next_step(Pages *pages)
@@ -732,7 +728,8 @@ next_step(Pages *pages)
 	send_ahead(pages, step);
 	call = steps_finish(&pages->steps, step);
 	saved = MemoryContextSwitchTo(pages->step_context);
-	if (may_be_absent(pages, step) && api_means_absent(pages->steps.client, call))
+	if (step == 1 && listing_names_owner(&pages->listing, pages->resource) &&
+		api_means_absent(pages->steps.client, call))
 		pages->ended = true;
 	else if (step == 1 && listing_may_skip(pages->steps.client, pages->resource,
 										   call, pages->listing.skips))
@@ -985,7 +982,7 @@ pages_total(ApiClient *client, const Resource *resource,
 	}
 	steps_send(&pages->steps, 1);
 	call = steps_finish(&pages->steps, 1);
-	if (!may_be_absent(pages, 1) || !api_means_absent(client, call))
+	if (!listing_names_owner(&pages->listing, pages->resource) || !api_means_absent(client, call))
 	{
 		api_check(call, pages_action(pages));
 		read_list(pages, call);

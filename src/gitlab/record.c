@@ -615,6 +615,15 @@ record_moment(JsonRecord *record, const char *name, TimestampTz *moment)
 	return text && moment_of_text(text, moment);
 }
 
+/* Whether an object was certainly created at a time or after it; likewise. */
+bool
+record_is_since(JsonRecord *record, TimestampTz since)
+{
+	TimestampTz created;
+
+	return record_moment(record, "created_at", &created) && created >= since;
+}
+
 /*
  * The id of a record, without raising an error or allocating anything: false if
  * it is absent, not a positive integer or beyond bigint.

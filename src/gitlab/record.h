@@ -45,6 +45,7 @@ extern bool record_integer(JsonRecord *record, const char *name,
 						   int64 *number);
 extern bool record_moment(JsonRecord *record, const char *name,
 						  TimestampTz *moment);
+extern bool record_is_since(JsonRecord *record, TimestampTz since);
 extern bool record_id(JsonRecord *record, int64 *id);
 extern const char *record_text(JsonRecord *record, const char *name);
 extern JsonRecord *record_create(void);

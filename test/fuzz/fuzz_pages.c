@@ -9,9 +9,25 @@
  */
 #include "fuzz.h"
 
+#include "gitlab/call.h"
 #include "http/engine.h"
 
+/*
+ * A page that is asked for once more does not come.  To wait for it may take long, for an
+ * answer may have told of a limit of requests.
+ */
+static int
+wait_in_vain(ApiCall **calls, int ncalls)
+{
+	(void) calls;
+	(void) ncalls;
+	ereport(ERROR,
+			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
+			 errmsg("nobody answers")));
+}
+
 #define http_header fuzz_header
+#define api_wait wait_in_vain
 #include "gitlab/pages.c"
 
 /* Takes an answer for the first page of a list, and for the second one. */

@@ -243,6 +243,21 @@ sub test_statements
 	is(said($session, "SET gitlab_pat_fdw.discard_secrets = on; INSERT INTO bare $select"),
 		'', 'such an INSERT does not warn if secrets may be discarded');
 
+	# the columns of a trigger are about UPDATE only
+	foreach my $column ('expires_at', 'name')
+	{
+		$node->safe_psql(
+			'postgres', qq{
+			DROP TRIGGER keep ON batches.tokens;
+			CREATE TRIGGER keep AFTER INSERT OR UPDATE OF $column ON batches.tokens
+				FOR EACH ROW EXECUTE FUNCTION batches.keep()});
+		is(created_at_once(sprintf($insert, 10), 4), 4, "an INSERT for a trigger of INSERT OR UPDATE OF $column creates several tokens at a time");
+		$sim->reset;
+		is(said($session, 'SET gitlab_pat_fdw.discard_secrets = off; ' . sprintf($insert, 2)),
+			'', "an INSERT for a trigger of INSERT OR UPDATE OF $column discards no secret");
+	}
+	said($session, 'SET gitlab_pat_fdw.discard_secrets = on');
+
 	# a busy GitLab
 	$sim->reset;
 	said($session, q{TRUNCATE kept; ALTER SERVER gitlab OPTIONS (SET max_retries '3')});

@@ -84,15 +84,20 @@ returning_list(ModifyTableState *mtstate, ResultRelInfo *rinfo)
 	return NIL;
 }
 
-/* Whether the trigger fires for rows that fulfill its WHEN condition. */
+/*
+ * Whether the trigger fires for rows that fulfill its WHEN condition.  Its list of
+ * columns, if it has one, is about UPDATE only: expiry is the column that one sets.
+ */
 static bool
-trigger_is_enabled(const Trigger *trigger, AttrNumber expiry)
+trigger_is_enabled(const Trigger *trigger, CmdType operation, AttrNumber expiry)
 {
 	char		disabled = SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA ?
 		TRIGGER_FIRES_ON_ORIGIN : TRIGGER_FIRES_ON_REPLICA;
 
 	if (trigger->tgenabled == TRIGGER_DISABLED || trigger->tgenabled == disabled)
 		return false;
+	if (operation != CMD_UPDATE)
+		return true;
 	for (int i = 0; i < trigger->tgnattr; i++)
 		if (trigger->tgattr[i] == expiry)
 			return true;
@@ -117,7 +122,7 @@ secret_is_for_trigger(ResultRelInfo *rinfo, CmdType operation,
 			TRIGGER_FOR_AFTER(trigger->tgtype) &&
 			(operation == CMD_UPDATE ? TRIGGER_FOR_UPDATE(trigger->tgtype) :
 			 TRIGGER_FOR_INSERT(trigger->tgtype)) &&
-			trigger_is_enabled(trigger, expiry))
+			trigger_is_enabled(trigger, operation, expiry))
 			return true;
 	}
 	return false;

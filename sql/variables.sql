@@ -356,6 +356,14 @@ WITH new AS (INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, e
 UPDATE gitlab_personal_access_tokens SET expires_at = current_date + 31
 	WHERE name = 'twice' AND active RETURNING token \gset
 COMMIT;
+BEGIN;
+SAVEPOINT s;
+INSERT INTO gitlab_personal_access_tokens (user_id, name, scopes, expires_at)
+	VALUES (2, 'in a file', '{api}', current_date + 30) RETURNING token \gset
+ROLLBACK TO s;
+UPDATE gitlab_project_variables SET value = E'machine gitlab.example.com\n\tpassword ' || :'token' || E'\n'
+	WHERE project = 'acme/app' AND key = 'CONFIG';
+COMMIT;
 \! test/gitlab_sim/simctl journal | grep variables | grep -v '^GET'
 -- It does if the variable has got another one in the end, or is gone.
 BEGIN;

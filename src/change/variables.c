@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "change/container.h"
 #include "change/queue.h"
 #include "change/undo.h"
@@ -381,6 +383,27 @@ variables_rewind(ChangeScan *scan)
  * ----------
  */
 
+/* Whether a character next to a secret belongs to a longer one. */
+static bool
+continues_secret(char c)
+{
+	return isalnum((unsigned char) c) || c == '-' || c == '_';
+}
+
+/* Whether a value is a secret, or has it inside, as a file or a URL may. */
+static bool
+holds_secret(const char *value, const char *secret)
+{
+	size_t		length = strlen(secret);
+
+	Assert(length > 0);
+	for (const char *at = value; (at = strstr(at, secret)) != NULL; at++)
+		if ((at == value || !continues_secret(at[-1])) &&
+			!continues_secret(at[length]))
+			return true;
+	return false;
+}
+
 /* The name of an object that will hold a secret; see Participant. */
 static const char *
 variables_find_holder(const char *secret)
@@ -397,7 +420,7 @@ variables_find_holder(const char *secret)
 		for (dlist_node *node = object->writes.head.prev;
 			 found == NULL && node != &object->writes.head; node = node->prev)
 			found = record_text(own_write(node)->fields, "value");
-		if (found && strcmp(found, secret) == 0)
+		if (found && holds_secret(found, secret))
 			return object->name;
 	}
 	return NULL;

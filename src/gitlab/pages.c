@@ -467,10 +467,10 @@ mend(Pages *pages, ApiCall *call)
 	int64		total = api_integer_header(call, "X-Total");
 	int64		step = pages->steps.current;
 	ApiCall   **mended = pages->mended;
-	bool		may_miss = pages->uncounted ? step > 1 :
-		(pages->shifted && step == 2) || (total >= 0 && total < pages->totals.last);
+	bool		may_miss = pages->uncounted || total < 0 ? step > 1 :
+		(pages->shifted && step == 2) || total < pages->totals.last;
 
-	if (pages->keyset || pages->is_late || !may_miss)
+	if (pages->keyset || pages->is_late || pages->totals.mending || !may_miss)
 		return;
 	if (pages->uncounted && pages->reads_on)
 	{
@@ -492,7 +492,7 @@ mend(Pages *pages, ApiCall *call)
 						api_integer_header(mended[0], "X-Total"));
 	}
 	mended[1] = pages_sample(pages, step);
-	if (api_integer_header(mended[1], "X-Total") - total > page_size(pages))
+	if (total >= 0 && api_integer_header(mended[1], "X-Total") - total > page_size(pages))
 		pages_refuse_changes(pages);
 	(void) take_records(pages, mended[1]);
 }

@@ -50,8 +50,10 @@ void
 gitlab_ForeignAsyncRequest(AsyncRequest *areq)
 {
 	ForeignScanState *node = (ForeignScanState *) areq->requestee;
+	GitLabScan *scan = node->fdw_state;
 
-	scan_yield(node);
+	/* a count has one row, and waits for it */
+	scan->yields = scan->kind == SCAN_ROWS;
 	if (scan_awaited(node))
 		ExecAsyncRequestPending(areq);
 	else

@@ -540,7 +540,10 @@ next_of_stream(GitLabScan *scan)
 	return record;
 }
 
-/* What the next record would be waited for, sent by now; NULL if it would not. */
+/*
+ * The call, sent by now, whose answer brings the next record of the current stream; NULL
+ * if that record is at hand.
+ */
 static ApiCall *
 awaited(GitLabScan *scan)
 {
@@ -732,19 +735,8 @@ scan_named_ids(ForeignScanState *node, int64 **ids)
 }
 
 /*
- * From now on, where rows would have to be waited for, there is an empty slot: see
- * scan_awaited().  A count waits.
- */
-void
-scan_yield(ForeignScanState *node)
-{
-	GitLabScan *scan = node->fdw_state;
-
-	scan->yields = scan->kind == SCAN_ROWS;
-}
-
-/*
- * What the next row would be waited for, sent by now; NULL if it would not.
+ * The call, sent by now, whose answer brings the scan's next row; NULL if that row is at
+ * hand, or if the scan cannot tell.
  */
 ApiCall *
 scan_awaited(ForeignScanState *node)

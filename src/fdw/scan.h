@@ -87,7 +87,6 @@ extern void scan_show_record(ForeignScanState *node, GitLabScan *scan,
 							 JsonRecord *record, bool revoked);
 extern void scan_repeat(GitLabScan *scan);
 extern int	scan_named_ids(ForeignScanState *node, int64 **ids);
-extern void scan_yield(ForeignScanState *node);
 extern ApiCall *scan_awaited(ForeignScanState *node);
 extern void scan_read_columns(GitLabScan *scan, ForeignScan *fsplan,
 							  Relation relation);

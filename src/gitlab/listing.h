@@ -29,7 +29,7 @@ typedef struct StreamListing
 	bool		skips;			/* lists that may not be read are empty */
 } StreamListing;
 
-/* What the headers of a list's page say about the pages that follow it. */
+/* Where a list goes on after one of its pages, by that page's headers. */
 typedef struct NextPage
 {
 	bool		exists;			/* there is another page */

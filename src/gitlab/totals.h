@@ -46,7 +46,7 @@ typedef struct Totals
 	int64		most;
 } Totals;
 
-/* What the reader of a list has to do after its last page. */
+/* Whether a list that was read to its last page has to be read again. */
 typedef enum TotalsVerdict
 {
 	TOTALS_COMPLETE,			/* nothing: each row has come */
